@@ -1,0 +1,52 @@
+# Everything runs in .venv, made on first use. A stamp file per dependency group
+# says that it is installed; it is made again only when pyproject.toml has changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint compat bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed ## serve the example application (PORT=8000)
+	@echo "The example application is on http://$(HOST):$(PORT) (Ctrl-C ends it)"
+	@exec $(BIN)/uvicorn --app-dir examples --host $(HOST) --port $(PORT) blog:app
+
+test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+
+compat: | $(BIN)/python ## run Flask's own test suite on asyncflask, once per transport
+	$(BIN)/python -m tests.compat $(ARGS)
+
+bench: $(VENV)/.installed-bench ## measure against other frameworks (QUICK=1: shorter)
+	$(BIN)/python -m benchmarks.inprocess $(if $(QUICK),--quick) $(ARGS)
+
+clean: ## remove the environment, caches and built files
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "asyncflask needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# Dependency groups need a newer pip than the one Python 3.11 comes with.
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group $*
+	@touch $@

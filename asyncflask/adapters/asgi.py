@@ -1,0 +1,219 @@
+"""ASGI: a scope becomes a ``Request``, a ``Response`` becomes messages (ASGI HTTP spec 2.4)."""
+
+from __future__ import annotations
+
+import contextvars
+import typing as t
+
+import anyio
+import anyio.lowlevel
+from werkzeug.wsgi import FileWrapper
+
+from ..lanes import Driver
+from ..lanes import to_loop
+from ..lanes import to_thread
+from ..pipeline import stages
+from . import wire
+from .body import Body
+
+if t.TYPE_CHECKING:
+    from starlette.types import Message
+    from starlette.types import Receive
+    from starlette.types import Scope
+    from starlette.types import Send
+
+    from ..app import Flask
+    from ..ctx import RequestContext
+    from ..wrappers import Request
+    from ..wrappers import Response
+
+FILE_CHUNK: t.Final = 256 * 1024
+"""Bytes of a file that are read in one trip to a thread."""
+
+_BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_END: t.Final = object()
+
+
+async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one HTTP request.
+
+    The pipeline runs in a Context of its own; ``receive`` and ``send`` are awaited outside.
+    """
+    context = contextvars.copy_context()
+    driver = Driver(context, app._workers)
+    request = app.request_class.from_scope(scope)
+    request.connect(receive, app._workers)
+    if _may_have_body(request):
+        request.body = request.new_body(app.config["BODY_TIMEOUT"])
+    ctx = app._context_for(request)
+    environ = scope.get("wsgi_environ")
+    if environ is None:
+        # Whatever application context the server's task has is none of this request's.
+        ctx.isolated = True
+    else:
+        ctx.preserve = environ.get("werkzeug.debug.preserve_context")
+    try:
+        response = await driver.drive(stages.handle(app, ctx, driver))
+        ctx.response = None
+        await send_response(app, request, driver, send, response)
+    finally:
+        if ctx.response is not None:
+            await _close(driver, ctx.response)
+        driver.release()
+        if request.body is not None:
+            request.body.release()
+
+
+def _may_have_body(request: Request) -> bool:
+    raw = t.cast("dict[bytes, bytes]", request.raw_headers)
+    declared = raw.get(b"content-length")
+    if declared is None:
+        return request.method not in _BODILESS or b"transfer-encoding" in raw
+    return declared != b"0"
+
+
+async def send_response(
+    app: Flask, request: Request, driver: Driver, send: Send, response: Response
+) -> None:
+    """Send a response, whatever its body is, and close it."""
+    try:
+        wire.check_status(response.status)
+        headers = wire.encode(wire.final_headers(response, lambda: request.environ))
+    except wire.InvalidHeader as exc:
+        await _close(driver, response)
+        driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
+        response = app.response_class("Internal Server Error", 500, mimetype="text/plain")
+        headers = wire.encode(response.headers._list)
+    start: Message = {
+        "type": "http.response.start",
+        "status": response.status_code,
+        "headers": headers,
+    }
+    body = response.response
+    if response.asgi is not None:
+        await _delegate(request, driver, send, response, headers)
+    elif not wire.has_body(request.method, response.status_code):
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+        await _close(driver, response)
+    elif type(body) is list and not response.direct_passthrough:
+        await send(start)
+        whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
+        await send({"type": "http.response.body", "body": whole})
+        if response._on_close:
+            await _close(driver, response)
+    else:
+        await _stream(request, driver, send, start, response)
+    if response.background is not None:
+        await driver.drive(response.background())
+
+
+# -- streams ---------------------------------------------------------------------------------
+
+
+async def _stream(
+    request: Request, driver: Driver, send: Send, start: Message, response: Response
+) -> None:
+    """Send a body chunk by chunk, and stop when the client leaves."""
+    error: BaseException | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, request, group.cancel_scope)
+        try:
+            await _pump(driver, send, start, response)
+        except Exception as exc:
+            # Raised outside of the group, which would wrap it. The server aborts the connection.
+            error = exc
+        group.cancel_scope.cancel()
+    await _close(driver, response)
+    if error is not None:
+        raise error
+
+
+async def _watch(request: Request, scope: anyio.CancelScope) -> None:
+    await request.client_left()
+    scope.cancel()
+
+
+async def _pump(driver: Driver, send: Send, start: Message, response: Response) -> None:
+    chunks = _chunks(driver, response)
+    # The headers go out with the first chunk, so that what fails before it is a plain 500.
+    chunk = await chunks()
+    await send(start)
+    while chunk is not _END:
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        # A producer and a server that never suspend would keep the loop, and the watcher, out.
+        await anyio.lowlevel.checkpoint()
+        chunk = await chunks()
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _chunks(driver: Driver, response: Response) -> t.Callable[[], t.Awaitable[t.Any]]:
+    """Give a function that fetches the next chunk where the body's colour belongs."""
+    if response.is_async:
+        response.response = source = response.aiter_encoded()
+        return lambda: driver.drive(_next_async(source))
+    body: t.Any = response.response
+    if type(body) is FileWrapper:
+        body.buffer_size = FILE_CHUNK
+    iterator = iter(body if response.direct_passthrough else response.iter_encoded())
+    return lambda: driver.drive(_next_sync(iterator))
+
+
+async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
+    try:
+        return await source.__anext__()
+    except StopAsyncIteration:
+        return _END
+
+
+async def _next_sync(source: t.Iterator[bytes]) -> t.Any:
+    await to_thread()
+    return next(source, _END)
+
+
+async def _close(driver: Driver, response: Response) -> None:
+    """Close a response and its body in the request's Context, on the side they belong to."""
+    with anyio.CancelScope(shield=True):
+        await driver.drive(_close_there(driver, response))
+
+
+async def _close_there(driver: Driver, response: Response) -> None:
+    if response.is_async:
+        close = getattr(response.response, "aclose", None)
+        if close is not None:
+            await close()
+    if response._on_close or hasattr(response.response, "close"):
+        await to_thread()
+        response.close()
+        await to_loop()
+
+
+# -- responses that are ASGI applications ------------------------------------------------------
+
+
+async def _delegate(
+    request: Request,
+    driver: Driver,
+    send: Send,
+    response: Response,
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    """Have a Starlette response send itself, under the headers the hooks have left."""
+    asgi = t.cast(t.Any, response.asgi)
+    original = {name for name, _ in asgi.raw_headers}
+
+    async def send_merged(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            ours = {name for name, _ in headers}
+            late = [
+                pair for pair in message["headers"] if pair[0] not in ours | original
+            ]
+            message = {**message, "headers": headers + late}
+            if response.status_code != asgi.status_code:
+                message["status"] = response.status_code
+        await send(message)
+
+    scope = t.cast("Scope", request.scope)
+    await asgi(scope, t.cast("Receive", request.receive), send_merged)
+    await _close(driver, response)

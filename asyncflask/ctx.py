@@ -1,0 +1,491 @@
+"""The application context and the request context.
+
+Pushing and popping are written once, as coroutines that know a lane. A request's pipeline
+awaits them; ``with`` and ``async with`` run the same steps where the caller stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import typing as t
+
+from werkzeug.exceptions import HTTPException
+
+from .globals import _cv_app
+from .globals import _cv_request
+from .lanes import INLINE
+from .lanes import Lane
+from .lanes import Stage
+from .lanes import call
+from .lanes import colour_of
+from .lanes import is_async
+from .lanes import run_here
+from .lanes import run_inline
+from .signals import appcontext_popped
+from .signals import appcontext_pushed
+from .signals import appcontext_tearing_down
+from .signals import request_tearing_down
+
+if t.TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+
+    from _typeshed.wsgi import WSGIEnvironment
+    from blinker import Signal
+    from werkzeug.routing import MapAdapter
+
+    from . import typing as ft
+    from .app import Flask
+    from .pipeline.plan import Plan
+    from .sessions import SessionMixin
+    from .wrappers import Request
+    from .wrappers import Response
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+_sentinel: t.Any = object()
+
+
+class _AppCtxGlobals:
+    """A plain namespace: the object behind ``g``, one for each application context."""
+
+    def __getattr__(self, name: str) -> t.Any:
+        raise AttributeError(f"'g' has no attribute {name!r}: nothing was stored under that name.")
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        self.__dict__[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def get(self, name: str, default: t.Any | None = None) -> t.Any:
+        """Give the value stored under *name*, or *default*."""
+        return self.__dict__.get(name, default)
+
+    def pop(self, name: str, default: t.Any = _sentinel) -> t.Any:
+        """Remove the value stored under *name* and give it.
+
+        :raises KeyError: if there is none and no *default* was passed.
+        """
+        if default is _sentinel:
+            return self.__dict__.pop(name)
+        return self.__dict__.pop(name, default)
+
+    def setdefault(self, name: str, default: t.Any = None) -> t.Any:
+        """Give the value stored under *name*, storing *default* first if there is none."""
+        return self.__dict__.setdefault(name, default)
+
+    def __contains__(self, item: str) -> bool:
+        return item in self.__dict__
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self.__dict__)
+
+    def __repr__(self) -> str:
+        ctx = _cv_app.get(None)
+        if ctx is not None and ctx._g is self:
+            return f"<asyncflask.g of {ctx.app.name!r}>"
+        return object.__repr__(self)
+
+
+def after_this_request(f: ft.AfterRequestCallable[t.Any]) -> ft.AfterRequestCallable[t.Any]:
+    """Run a function on the response of the current request; usable as a decorator.
+
+    :param f: gets the response and returns it or another one; ``def`` or ``async def``.
+    :raises RuntimeError: outside of a request.
+    """
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(
+            "'after_this_request' can only be used when a request context is active, such as in"
+            " a view function."
+        )
+    ctx._after_request_functions.append(f)
+    return f
+
+
+def copy_current_request_context(f: F) -> F:
+    """Make a function run with a copy of the current request context, wherever it is called.
+
+    :param f: the function, for another thread (``def``) or another task (``async def``).
+    :raises RuntimeError: outside of a request.
+    """
+    current = _cv_request.get(None)
+    if current is None:
+        raise RuntimeError(
+            "'copy_current_request_context' can only be used when a request context is active,"
+            " such as in a view function."
+        )
+    ctx = current.copy()
+
+    @functools.wraps(f)
+    async def run_async(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        async with ctx:
+            return await f(*args, **kwargs)
+
+    @functools.wraps(f)
+    def run_sync(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        with ctx:
+            return f(*args, **kwargs)
+
+    return t.cast(F, run_async if is_async(f) else run_sync)
+
+
+def has_request_context() -> bool:
+    """Tell whether a request is being handled here."""
+    return _cv_request.get(None) is not None
+
+
+def has_app_context() -> bool:
+    """Tell whether an application context is active here."""
+    return _cv_app.get(None) is not None
+
+
+class _Context:
+    """``with``, ``async with``, ``push`` and ``pop`` over the steps of a subclass."""
+
+    async def _push(self, lane: Lane) -> None:
+        raise TypeError("_Context is a base class.")
+
+    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        raise TypeError("_Context is a base class.")
+
+    def push(self) -> None:
+        """Make the context the current one.
+
+        :raises RuntimeError: on an event loop, if something async has to run; use ``async with``.
+        """
+        run_here(self._push)
+
+    def pop(self, exc: BaseException | None = _sentinel) -> None:
+        """Take the context back; the last pop runs the teardown functions.
+
+        :param exc: what ended the context; by default the exception being handled.
+        :raises RuntimeError: on an event loop, if a teardown is async; use ``async with``.
+        """
+        if exc is _sentinel:
+            exc = sys.exc_info()[1]
+        run_here(lambda lane: self._pop(lane, exc))
+
+    async def push_async(self) -> None:
+        """Make the context the current one, from async code."""
+        await run_inline(self._push)
+
+    async def pop_async(self, exc: BaseException | None = None) -> None:
+        """Take the context back, from async code; the last pop runs the teardown functions.
+
+        :param exc: what ended the context.
+        """
+        await run_inline(lambda lane: self._pop(lane, exc))
+
+    def __enter__(self) -> t.Self:
+        self.push()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.pop(exc_value)
+
+    async def __aenter__(self) -> t.Self:
+        await self.push_async()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.pop_async(exc_value)
+
+
+class AppContext(_Context):
+    """What is current while work is done for an application: ``current_app`` and ``g``.
+
+    :param app: the application.
+    """
+
+    _g: _AppCtxGlobals | None = None
+    _url_adapter: MapAdapter | None = _sentinel
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self._cv_tokens: list[Token[AppContext]] = []
+
+    @property
+    def g(self) -> _AppCtxGlobals:
+        """The namespace of this context."""
+        if self._g is None:
+            self._g = self.app.app_ctx_globals_class()
+        return self._g
+
+    @g.setter
+    def g(self, value: _AppCtxGlobals) -> None:
+        self._g = value
+
+    @property
+    def url_adapter(self) -> MapAdapter | None:
+        """Builds URLs where there is no request; ``None`` without ``SERVER_NAME``."""
+        if self._url_adapter is _sentinel:
+            self._url_adapter = self.app.create_url_adapter(None)
+        return self._url_adapter
+
+    @url_adapter.setter
+    def url_adapter(self, value: MapAdapter | None) -> None:
+        self._url_adapter = value
+
+    async def _push(self, lane: Lane) -> None:
+        self._cv_tokens.append(_cv_app.set(self))
+        if appcontext_pushed.receivers:
+            await send_signal(lane, appcontext_pushed, self.app)
+
+    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        try:
+            if len(self._cv_tokens) == 1 and self._has_teardown():
+                await teardown_stage(self.app, lane, "do_teardown_appcontext", self, exc)
+        finally:
+            current = _cv_app.get(None)
+            _cv_app.reset(self._cv_tokens.pop())
+        if current is not self:
+            raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
+        if appcontext_popped.receivers:
+            await send_signal(lane, appcontext_popped, self.app)
+
+    def _has_teardown(self) -> bool:
+        app = self.app
+        return bool(
+            app.teardown_appcontext_funcs or appcontext_tearing_down.receivers or app._overrides
+        )
+
+
+class RequestContext(_Context):
+    """What is current while a request is handled: ``request`` and ``session``.
+
+    Made by :meth:`Flask.request_context` and :meth:`Flask.test_request_context`.
+
+    :param app: the application.
+    :param environ: a WSGI environ or an ASGI HTTP scope; not looked at if *request* is given.
+    :param request: the request, if there is one already.
+    :param session: the session, if one is open already.
+    """
+
+    flashes: list[tuple[str, str]] | None = None
+    isolated = False
+    """Whether an application context that is active already must not be shared."""
+    preserve: t.Callable[[t.Any], t.Any] | None = None
+    """Gets both contexts before they are popped; how a test client keeps them."""
+
+    response: Response | None = None
+    """What the pipeline has made; the adapter closes it if it is never sent."""
+
+    _session: SessionMixin | None = None
+    _session_deferred = False
+    _url_adapter: MapAdapter | None = _sentinel
+    _plan: Plan | None = None
+
+    def __init__(
+        self,
+        app: Flask,
+        environ: WSGIEnvironment,
+        request: Request | None = None,
+        session: SessionMixin | None = None,
+    ) -> None:
+        self.app = app
+        if request is None:
+            request = app.request_class.from_gateway(environ)
+        request.json_module = app.json
+        self.request: Request = request
+        if session is not None:
+            self._session = session
+        self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
+        self._cv_tokens: list[tuple[Token[RequestContext], AppContext | None]] = []
+
+    @property
+    def url_adapter(self) -> MapAdapter | None:
+        """Matches the request and builds URLs relative to it; ``None`` if its host is bad."""
+        if self._url_adapter is _sentinel:
+            self._url_adapter = None
+            try:
+                self._url_adapter = self.app.create_url_adapter(self.request)
+            except HTTPException as exc:
+                self.request.routing_exception = exc
+        return self._url_adapter
+
+    @url_adapter.setter
+    def url_adapter(self, value: MapAdapter | None) -> None:
+        self._url_adapter = value
+
+    @property
+    def session(self) -> SessionMixin:
+        """The session, opened at the first look if its interface never blocks.
+
+        :raises RuntimeError: before the context was pushed.
+        """
+        session = self._session or self._opened_session()
+        if session is None:
+            raise RuntimeError(
+                "The session has not yet been opened: push the request context before using it."
+            )
+        session.accessed = True
+        return session
+
+    @property
+    def plan(self) -> Plan:
+        """The compiled stages of the matched endpoint."""
+        plan = self._plan
+        if plan is None:
+            plan = self._plan = self.app._plan_for(self.request.endpoint)
+        return plan
+
+    def copy(self) -> RequestContext:
+        """Give a context of its own with the same request and session, to be pushed elsewhere."""
+        copied = type(self)(
+            self.app, t.cast("WSGIEnvironment", None), request=self.request, session=self._session
+        )
+        copied._session_deferred = self._session_deferred
+        return copied
+
+    def match_request(self) -> None:
+        """Match the request; a subclass may do it in its own way."""
+        request = self.request
+        try:
+            request.url_rule, request.view_args = self.app._match(self)
+        except HTTPException as exc:
+            request.routing_exception = exc
+
+    async def _push(self, lane: Lane) -> None:
+        app = self.app
+        app_ctx: AppContext | None = None
+        current = _cv_app.get(None)
+        if current is None or current.app is not app or (self.isolated and not self._cv_tokens):
+            app_ctx = app.app_context()
+            app_ctx._cv_tokens.append(_cv_app.set(app_ctx))
+        self._cv_tokens.append((_cv_request.set(self), app_ctx))
+        if app_ctx is not None and appcontext_pushed.receivers:
+            await send_signal(lane, appcontext_pushed, app)
+        if self._session is None:
+            open_session = app._session_stages[0]
+            if open_session[1] == INLINE:
+                self._session_deferred = True
+            else:
+                session = await call(lane, open_session, app, self.request)
+                if session is None:
+                    session = app.session_interface.make_null_session(app)
+                self._session = session
+        if self.request.url_rule is None and self.request.routing_exception is None:
+            self.match_request()
+
+    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        last = len(self._cv_tokens) == 1
+        request = self.request
+        try:
+            if last:
+                plan = self.plan
+                if plan.teardown or request_tearing_down.receivers or self.app._overrides:
+                    await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
+                request.close()
+        finally:
+            current = _cv_request.get(None)
+            token, app_ctx = self._cv_tokens.pop()
+            _cv_request.reset(token)
+            if last and "environ" in request.__dict__:
+                # A reference circle would keep the request alive until the collector comes.
+                request.environ["werkzeug.request"] = None
+            if app_ctx is not None:
+                await app_ctx._pop(lane, exc)
+        if current is not self:
+            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+
+    def session_to_save(self) -> SessionMixin | None:
+        """Give the session if there may be something to save.
+
+        One that nobody has opened is opened if a cookie came: it may be permanent, and those
+        are sent again with each response.
+        """
+        if self._session is None and not self.request.has_header(b"cookie"):
+            return None
+        session = self._opened_session()
+        if session is None or self.app.session_interface.is_null_session(session):
+            return None
+        return session
+
+    def keep_if_asked(self) -> None:
+        """Hand both contexts to a test client that wants to go on using them."""
+        if self.preserve is not None:
+            self.preserve(_cv_app.get())
+            self.preserve(self)
+
+    def _opened_session(self) -> SessionMixin | None:
+        """Open the session if that was put off; ``None`` if it cannot be opened here."""
+        if self._session is None and self._session_deferred:
+            interface = self.app.session_interface
+            # Deferred for interfaces whose open_session is inline, so neither blocks nor awaits.
+            session = t.cast("SessionMixin | None", interface.open_session(self.app, self.request))
+            self._session = session if session is not None else interface.make_null_session(self.app)
+        return self._session
+
+    def __repr__(self) -> str:
+        request = self.request
+        return f"<{type(self).__name__} {request.url!r} [{request.method}] of {self.app.name}>"
+
+
+async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -> None:
+    """Send a signal from inside the pipeline, each receiver in its lane."""
+    for receiver in list(signal.receivers_for(app)):
+        await call(lane, (functools.partial(receiver, app, **kwargs), colour_of(receiver)))
+
+
+async def teardown_stage(
+    app: Flask, lane: Lane, name: str, ctx: t.Any, exc: BaseException | None
+) -> None:
+    """Run the teardown method *name* of the application, overridden or not."""
+    override = app._overrides.get(name)
+    if override is not None:
+        await call(lane, override, exc)
+    elif name == "do_teardown_request":
+        await teardown_request(ctx, lane, exc)
+    else:
+        await teardown_appcontext(ctx, lane, exc)
+
+
+async def teardown_request(ctx: RequestContext, lane: Lane, exc: BaseException | None) -> None:
+    """Run the teardown functions of a request, the blueprint's first, each list from its end."""
+    await _tear_down(ctx.app, lane, ctx.plan.teardown, request_tearing_down, exc)
+
+
+async def teardown_appcontext(ctx: AppContext, lane: Lane, exc: BaseException | None) -> None:
+    """Run the teardown functions of an application context, the last registered first."""
+    stages = [(f, colour_of(f)) for f in reversed(ctx.app.teardown_appcontext_funcs)]
+    await _tear_down(ctx.app, lane, stages, appcontext_tearing_down, exc)
+
+
+async def _tear_down(
+    app: Flask,
+    lane: Lane,
+    stages: t.Iterable[Stage],
+    signal: Signal,
+    exc: BaseException | None,
+) -> None:
+    """Run every teardown, whatever the others do, and raise what went wrong at the end."""
+    errors: list[BaseException] = []
+    for stage in stages:
+        try:
+            await call(lane, stage, exc)
+        except BaseException as error:
+            errors.append(error)
+    if signal.receivers:
+        try:
+            await send_signal(lane, signal, app, exc=exc)
+        except BaseException as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise BaseExceptionGroup("Several teardown functions failed.", errors)

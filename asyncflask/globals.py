@@ -1,0 +1,41 @@
+"""The two context variables everything hangs on, and the proxies that look through them."""
+
+from __future__ import annotations
+
+import typing as t
+from contextvars import ContextVar
+
+from werkzeug.local import LocalProxy
+
+if t.TYPE_CHECKING:
+    from .app import Flask
+    from .ctx import AppContext
+    from .ctx import RequestContext
+    from .ctx import _AppCtxGlobals
+    from .sessions import SessionMixin
+    from .wrappers import Request
+
+_no_app_msg = """\
+Working outside of application context.
+
+No application is active here. Push one with 'with app.app_context():' (or
+'async with app.app_context():' in async code) around the code that needs it.\
+"""
+_no_req_msg = """\
+Working outside of request context.
+
+No HTTP request is active here. Code that reads 'request' or 'session' has to
+run while a request is handled; in a test, push one with
+'with app.test_request_context():'.\
+"""
+
+_cv_app: ContextVar[AppContext] = ContextVar("asyncflask.app_ctx")
+_cv_request: ContextVar[RequestContext] = ContextVar("asyncflask.request_ctx")
+
+app_ctx: AppContext = LocalProxy(_cv_app, unbound_message=_no_app_msg)  # type: ignore[assignment]
+current_app: Flask = LocalProxy(_cv_app, "app", unbound_message=_no_app_msg)  # type: ignore[assignment]
+g: _AppCtxGlobals = LocalProxy(_cv_app, "g", unbound_message=_no_app_msg)  # type: ignore[assignment]
+
+request_ctx: RequestContext = LocalProxy(_cv_request, unbound_message=_no_req_msg)  # type: ignore[assignment]
+request: Request = LocalProxy(_cv_request, "request", unbound_message=_no_req_msg)  # type: ignore[assignment]
+session: SessionMixin = LocalProxy(_cv_request, "session", unbound_message=_no_req_msg)  # type: ignore[assignment]

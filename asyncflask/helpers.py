@@ -1,0 +1,405 @@
+"""What user code calls about the current request: URLs, errors, flashes, files, streams."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import typing as t
+from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+from datetime import datetime
+
+import werkzeug.utils
+from werkzeug.exceptions import abort as _abort_by_code
+from werkzeug.wrappers import Response as BaseResponse
+
+from .globals import _cv_app
+from .globals import _cv_request
+from .globals import current_app
+from .globals import request
+from .globals import request_ctx
+from .globals import session
+from .signals import message_flashed
+
+if t.TYPE_CHECKING:
+    from .ctx import RequestContext
+    from .wrappers import Response
+
+P = t.ParamSpec("P")
+T = t.TypeVar("T")
+
+_NEGATIVE: t.Final = frozenset({"0", "false", "no"})
+
+
+def get_debug_flag() -> bool:
+    """Tell whether the environment variable ``FLASK_DEBUG`` asks for debug mode."""
+    value = os.environ.get("FLASK_DEBUG", "")
+    return bool(value) and value.lower() not in _NEGATIVE
+
+
+def get_load_dotenv(default: bool = True) -> bool:
+    """Tell whether dotenv files are to be loaded, which ``FLASK_SKIP_DOTENV`` can forbid.
+
+    :param default: the answer while the variable is not set.
+    """
+    value = os.environ.get("FLASK_SKIP_DOTENV")
+    return value.lower() in _NEGATIVE if value else default
+
+
+# -- streams -------------------------------------------------------------------------------
+
+
+@t.overload
+def stream_with_context(generator_or_function: Iterator[T]) -> Iterator[T]: ...
+@t.overload
+def stream_with_context(generator_or_function: AsyncIterable[T]) -> AsyncIterator[T]: ...
+@t.overload
+def stream_with_context(
+    generator_or_function: Callable[P, Iterator[T]],
+) -> Callable[P, Iterator[T]]: ...
+@t.overload
+def stream_with_context(
+    generator_or_function: Callable[P, AsyncIterable[T]],
+) -> Callable[P, AsyncIterator[T]]: ...
+def stream_with_context(generator_or_function: t.Any) -> t.Any:
+    """Keep the current request's context for a stream that is read after the view has returned.
+
+    The teardown of the request waits until the stream has ended or was closed, and what was
+    wrapped is closed with it. Works on sync and async generators, on anything iterable, and as
+    a decorator on functions that return one.
+
+    :param generator_or_function: the stream, or a function that makes it.
+    :raises RuntimeError: when a stream is wrapped where no request is handled.
+    """
+    stream = generator_or_function
+    if isinstance(stream, Iterable):
+        kept = _keep_context(iter(stream), _context_to_keep())
+        next(kept)
+        return kept
+    if isinstance(stream, AsyncIterable):
+        return _KeptStream(aiter(stream), _context_to_keep())
+    if not callable(stream):
+        raise TypeError(
+            f"stream_with_context() got {stream!r}, which is neither a stream nor a function that"
+            " makes one: pass a generator, an async generator or a generator function."
+        )
+
+    def make_stream(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        return stream_with_context(stream(*args, **kwargs))
+
+    return functools.update_wrapper(make_stream, stream)
+
+
+def _context_to_keep() -> RequestContext:
+    ctx = _cv_request.get(None)
+    if ctx is None:
+        raise RuntimeError(
+            "stream_with_context() was called while no request context is active, so there is"
+            " none to keep. Call it in a view, or in a test within app.test_request_context()."
+        )
+    return ctx
+
+
+def _keep_context(stream: Iterator[T], ctx: RequestContext) -> Generator[T, None, None]:
+    """Push *ctx* at the first step, which gives nothing of the stream, and pop it at the end."""
+    with ctx, _closing(stream):
+        yield t.cast(T, None)
+        # Not "yield from", which would close the stream as well.
+        for item in stream:  # noqa: UP028
+            yield item
+
+
+@contextlib.contextmanager
+def _closing(stream: object) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+
+
+class _KeptStream(AsyncIterator[T]):
+    """An async stream that holds a request context from its creation to its end.
+
+    No generator, since an async one that nobody starts can neither push nor pop anything.
+    """
+
+    __slots__ = ("_ctx", "_stream")
+
+    def __init__(self, stream: AsyncIterator[T], ctx: RequestContext) -> None:
+        ctx.push()
+        self._stream = stream
+        self._ctx: RequestContext | None = ctx
+
+    async def __anext__(self) -> T:
+        if self._ctx is None:
+            raise StopAsyncIteration
+        try:
+            return await anext(self._stream)
+        except StopAsyncIteration:
+            await self._end(None)
+            raise
+        except BaseException as exc:
+            await self._end(exc)
+            raise
+
+    async def aclose(self) -> None:
+        """End the stream early; teardown functions get the ``GeneratorExit`` a generator gets."""
+        await self._end(GeneratorExit())
+
+    async def _end(self, exc: BaseException | None) -> None:
+        ctx, self._ctx = self._ctx, None
+        if ctx is None:
+            return
+        try:
+            close = getattr(self._stream, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            await ctx.pop_async(exc)
+
+    def __del__(self) -> None:
+        ctx = getattr(self, "_ctx", None)
+        if ctx is not None:
+            # Dropped unread, as when the view failed after making it.
+            ctx.pop(GeneratorExit())
+
+
+# -- responses and errors --------------------------------------------------------------------
+
+
+def make_response(*args: t.Any) -> Response:
+    """Make a response of whatever a view may return, to set headers or cookies on it.
+
+    :param args: nothing for an empty response, one value, or the parts of a tuple.
+    """
+    if not args:
+        return current_app.response_class()
+    return current_app.make_response(args[0] if len(args) == 1 else args)
+
+
+def url_for(
+    endpoint: str,
+    *,
+    _anchor: str | None = None,
+    _method: str | None = None,
+    _scheme: str | None = None,
+    _external: bool | None = None,
+    **values: t.Any,
+) -> str:
+    """Build the URL of an endpoint; calls the current application's ``url_for``.
+
+    :param endpoint: the endpoint's name; a leading dot stands for the current blueprint.
+    :param _anchor: appended as ``#anchor``.
+    :param _method: pick the rule for this HTTP method.
+    :param _scheme: scheme of an external URL.
+    :param _external: whether to give scheme and host; the default is true outside of requests.
+    :param values: the rule's variables; the others make the query string.
+    """
+    return current_app.url_for(
+        endpoint,
+        _anchor=_anchor,
+        _method=_method,
+        _scheme=_scheme,
+        _external=_external,
+        **values,
+    )
+
+
+def redirect(
+    location: str, code: int = 302, Response: type[BaseResponse] | None = None
+) -> BaseResponse:
+    """Make a response that sends the client elsewhere; uses ``current_app.redirect`` if it can.
+
+    :param location: the URL to go to.
+    :param code: the redirect's status code.
+    :param Response: the response class where no application is active.
+    """
+    ctx = _cv_app.get(None)
+    if ctx is not None:
+        return ctx.app.redirect(location, code=code)
+    return werkzeug.utils.redirect(location, code=code, Response=Response)
+
+
+def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
+    """Raise the HTTP error of a status code; uses ``current_app.aborter`` if it can.
+
+    :param code: the status code, or a response to answer with.
+    :param args: passed to the error.
+    :param kwargs: passed to the error.
+    :raises LookupError: for a code that has no error.
+    """
+    ctx = _cv_app.get(None)
+    if ctx is not None:
+        ctx.app.aborter(code, *args, **kwargs)
+    _abort_by_code(code, *args, **kwargs)
+
+
+def get_template_attribute(template_name: str, attribute: str) -> t.Any:
+    """Give a macro or variable that a template exports, to use it from Python.
+
+    :param template_name: the template's name.
+    :param attribute: the name in the template.
+    """
+    return getattr(current_app.jinja_env.get_template(template_name).module, attribute)
+
+
+# -- flashed messages ------------------------------------------------------------------------
+
+
+def flash(message: str, category: str = "message") -> None:
+    """Keep a message in the session for the next page that calls :func:`get_flashed_messages`.
+
+    :param message: the message.
+    :param category: what kind it is; ``message``, ``error``, ``info`` and ``warning`` are usual.
+    """
+    flashes = session.get("_flashes", [])
+    flashes.append((category, message))
+    # Assigned again: a session kept elsewhere does not notice what is appended to its values.
+    session["_flashes"] = flashes
+    app = _cv_app.get().app
+    message_flashed.send(app, _async_wrapper=app.ensure_sync, message=message, category=category)
+
+
+def get_flashed_messages(
+    with_categories: bool = False, category_filter: Iterable[str] = ()
+) -> list[str] | list[tuple[str, str]]:
+    """Take the flashed messages out of the session; the same request gets them again and again.
+
+    :param with_categories: give pairs of category and message.
+    :param category_filter: give messages of these categories only.
+    """
+    ctx = request_ctx
+    flashes = ctx.flashes
+    if flashes is None:
+        flashes = ctx.flashes = session.pop("_flashes") if "_flashes" in session else []
+    if category_filter:
+        flashes = [pair for pair in flashes if pair[0] in category_filter]
+    return flashes if with_categories else [message for _, message in flashes]
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def send_file(
+    path_or_file: os.PathLike[t.AnyStr] | str | t.IO[bytes],
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    conditional: bool = True,
+    etag: bool | str = True,
+    last_modified: datetime | int | float | None = None,
+    max_age: None | (int | Callable[[str | None], int | None]) = None,
+) -> Response:
+    """Send a file to the client.
+
+    Never pass it a path that came from a client: :func:`send_from_directory` is for those.
+
+    :param path_or_file: a path, relative to the application's root, or a binary file object
+        that stands at its beginning.
+    :param mimetype: its type; guessed from the name otherwise.
+    :param as_attachment: ask the browser to save it.
+    :param download_name: the name to save it under; that of the file otherwise.
+    :param conditional: answer conditional and range requests.
+    :param etag: make an ETag from a path's size and time, or the ETag to use.
+    :param last_modified: when it was changed; the time of a path's file otherwise.
+    :param max_age: seconds it may be cached, or a function that tells from the name;
+        ``current_app.get_send_file_max_age`` otherwise.
+    """
+    response = werkzeug.utils.send_file(
+        t.cast("str | t.IO[bytes]", path_or_file),
+        mimetype=mimetype,
+        as_attachment=as_attachment,
+        download_name=download_name,
+        conditional=conditional,
+        etag=etag,
+        last_modified=last_modified,
+        **_current_file_options(max_age),
+    )
+    return t.cast("Response", response)
+
+
+def send_from_directory(
+    directory: os.PathLike[str] | str, path: os.PathLike[str] | str, **kwargs: t.Any
+) -> Response:
+    """Send a file from inside a directory, wherever the path that a client gave tries to lead.
+
+    :param directory: the directory, relative to the application's root; never from a client.
+    :param path: the file's path in the directory.
+    :param kwargs: options of :func:`send_file`.
+    :raises werkzeug.exceptions.NotFound: if no such file is in the directory.
+    """
+    kwargs.update(_current_file_options(kwargs.get("max_age")))
+    response = werkzeug.utils.send_from_directory(directory, path, **kwargs)
+    return t.cast("Response", response)
+
+
+def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
+    """Give the options of Werkzeug's file functions that the application and the request decide."""
+    app = current_app
+    return {
+        "environ": request.environ,
+        "max_age": app.get_send_file_max_age if max_age is None else max_age,
+        "use_x_sendfile": app.config["USE_X_SENDFILE"],
+        "response_class": app.response_class,
+        "_root_path": app.root_path,
+    }
+
+
+# -- modules and names -----------------------------------------------------------------------
+
+
+def get_root_path(import_name: str) -> str:
+    """Find the directory of a package or module, without importing it if that can be avoided.
+
+    :param import_name: the name to import it by.
+    :returns: the current directory for a module without a file, such as an interactive session.
+    :raises RuntimeError: for a package that has no single directory.
+    """
+    file: str | None = getattr(sys.modules.get(import_name), "__file__", None)
+    if file is None:
+        loader = _find_loader(import_name)
+        if loader is None:
+            return os.getcwd()
+        if hasattr(loader, "get_filename"):
+            file = loader.get_filename(import_name)
+        else:
+            file = getattr(importlib.import_module(import_name), "__file__", None)
+    if file is None:
+        raise RuntimeError(
+            f"No root path can be found for {import_name!r}: it is a namespace package, or its"
+            " loader knows no file names. Pass 'root_path' explicitly."
+        )
+    return os.path.dirname(os.path.abspath(file))
+
+
+def _find_loader(import_name: str) -> t.Any:
+    try:
+        spec = importlib.util.find_spec(import_name)
+    except (ImportError, ValueError):
+        # ValueError: the name stands for a module without a spec, as "__main__" does.
+        return None
+    return None if spec is None else spec.loader
+
+
+def _endpoint_from_view_func(view_func: Callable[..., t.Any]) -> str:
+    """Give the endpoint a view gets when none is named: the name of the function."""
+    if view_func is None:
+        raise TypeError("Neither an endpoint nor a view function was given: pass 'endpoint'.")
+    return view_func.__name__
+
+
+@functools.cache
+def _split_blueprint_path(name: str) -> list[str]:
+    """Give the names of a nested blueprint and of those around it, innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

@@ -1,0 +1,190 @@
+"""How an application turns Python values into JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+import json
+import typing as t
+import uuid
+import weakref
+from datetime import date
+from functools import cached_property
+
+from werkzeug.http import http_date
+
+if t.TYPE_CHECKING:
+    from werkzeug.sansio.response import Response
+
+    from ..application import App
+
+# More sets of options than any application uses; a bound in case one makes them up as it goes.
+_MAX_ENCODERS: t.Final = 32
+
+
+class JSONProvider:
+    """The JSON operations of an application; subclass it to use another JSON library.
+
+    A subclass implements :meth:`dumps` and :meth:`loads`; the rest builds on these. Set it as
+    ``json_provider_class`` of a ``Flask`` subclass, or an instance as ``app.json``.
+
+    :param app: the application; kept as a weak proxy in ``_app``.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app: App = weakref.proxy(app)
+
+    def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
+        """Serialize a value to JSON text.
+
+        :param obj: the value.
+        :param kwargs: for the JSON library.
+        """
+        raise NotImplementedError
+
+    def dump(self, obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
+        """Serialize a value into a text file.
+
+        :param obj: the value.
+        :param fp: a file open for writing text; JSON wants UTF-8.
+        :param kwargs: passed to :meth:`dumps`.
+        """
+        fp.write(self.dumps(obj, **kwargs))
+
+    def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
+        """Read a value from JSON text.
+
+        :param s: the text, or the text in UTF-8.
+        :param kwargs: for the JSON library.
+        :raises ValueError: if the text is not valid JSON.
+        """
+        raise NotImplementedError
+
+    def load(self, fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
+        """Read a value from a file of JSON text.
+
+        :param fp: a file open for reading text or UTF-8 bytes.
+        :param kwargs: passed to :meth:`loads`.
+        """
+        return self.loads(fp.read(), **kwargs)
+
+    def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
+        """Make a JSON response; this is what ``jsonify`` calls.
+
+        :param args: one value, or several to be sent as a list.
+        :param kwargs: the items of an object, if there are no positional arguments. With
+            neither, the response is ``null``.
+        :raises TypeError: if both kinds of arguments are given.
+        """
+        obj = self._prepare_response_obj(args, kwargs)
+        return self._app.response_class(self.dumps(obj), mimetype="application/json")
+
+    def _prepare_response_obj(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> t.Any:
+        if args and kwargs:
+            raise TypeError(
+                "app.json.response() takes either args or kwargs, not both, but got"
+                f" {len(args)} positional and {sorted(kwargs)!r}. Put everything in one dict."
+            )
+        if len(args) == 1:
+            return args[0]
+        return args or kwargs or None
+
+
+def _default(o: t.Any) -> t.Any:
+    if isinstance(o, date):
+        return http_date(o)
+    if isinstance(o, decimal.Decimal | uuid.UUID):
+        return str(o)
+    if dataclasses.is_dataclass(o) and not isinstance(o, type):
+        return dataclasses.asdict(o)
+    if hasattr(o, "__html__"):
+        return str(o.__html__())
+    raise TypeError(
+        f"Object of type {type(o).__name__} is not JSON serializable: {o!r}. Convert it first,"
+        " or set app.json.default to a function that does."
+    )
+
+
+class DefaultJSONProvider(JSONProvider):
+    """The JSON operations of the standard library's :mod:`json`, for a few more types.
+
+    Dates become HTTP dates, ``Decimal`` and ``UUID`` strings, dataclasses objects, and whatever
+    has an ``__html__`` method the string that it returns.
+    """
+
+    #: Turns a value that :mod:`json` does not know into one that it does, or raises ``TypeError``.
+    default: t.Callable[[t.Any], t.Any] = staticmethod(_default)
+
+    #: Write everything beyond ASCII as escape sequences.
+    ensure_ascii = True
+
+    #: Sort the keys of objects, which then all have to be strings.
+    sort_keys = True
+
+    #: Whether :meth:`response` leaves out whitespace; ``None``: it does unless in debug mode.
+    compact: bool | None = None
+
+    #: The mimetype of :meth:`response`.
+    mimetype = "application/json"
+
+    def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
+        """Serialize a value to JSON text.
+
+        :param obj: the value.
+        :param kwargs: passed to :func:`json.dumps`, over the attributes of the provider.
+        """
+        settings = (self.default, self.ensure_ascii, self.sort_keys)
+        if "default" in kwargs or "cls" in kwargs:
+            return json.dumps(obj, **_options(settings, kwargs))
+        key = (settings, *kwargs.items())
+        try:
+            encoder = self._encoders.get(key)
+        except TypeError:  # unhashable, such as separators given as a list
+            return json.dumps(obj, **_options(settings, kwargs))
+        if encoder is None:
+            encoder = json.JSONEncoder(**_options(settings, kwargs))
+            if len(self._encoders) >= _MAX_ENCODERS:
+                self._encoders.clear()
+            self._encoders[key] = encoder
+        return encoder.encode(obj)
+
+    @cached_property
+    def _encoders(self) -> dict[t.Hashable, json.JSONEncoder]:
+        return {}
+
+    def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
+        """Read a value from JSON text.
+
+        :param s: the text, or the text in UTF-8.
+        :param kwargs: passed to :func:`json.loads`.
+        :raises ValueError: if the text is not valid JSON, or nested too deep to be read.
+        """
+        return _loads(s, **kwargs)
+
+    def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
+        """Make a JSON response of the type :attr:`mimetype`, indented if not :attr:`compact`.
+
+        :param args: one value, or several to be sent as a list.
+        :param kwargs: the items of an object, if there are no positional arguments. With
+            neither, the response is ``null``.
+        :raises TypeError: if both kinds of arguments are given.
+        """
+        obj = self._prepare_response_obj(args, kwargs)
+        compact = not self._app.debug if self.compact is None else self.compact
+        text = self.dumps(obj, separators=(",", ":")) if compact else self.dumps(obj, indent=2)
+        return self._app.response_class(f"{text}\n", mimetype=self.mimetype)
+
+
+def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
+    try:
+        return json.loads(s, **kwargs)
+    except RecursionError as error:
+        # Callers take a ValueError for bad input; anything else would be a server error.
+        raise ValueError("The JSON data is nested too deep to be read: flatten it.") from error
+
+
+def _options(
+    settings: tuple[t.Callable[[t.Any], t.Any], bool, bool], kwargs: dict[str, t.Any]
+) -> dict[str, t.Any]:
+    default, ensure_ascii, sort_keys = settings
+    return {"default": default, "ensure_ascii": ensure_ascii, "sort_keys": sort_keys, **kwargs}

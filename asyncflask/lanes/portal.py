@@ -1,0 +1,203 @@
+"""The way from sync code to an event loop: ``run_awaitable`` and ``ensure_sync``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import os
+import threading
+import typing as t
+from concurrent.futures import Future
+
+from .colours import is_async
+
+if t.TYPE_CHECKING:
+    from .driver import Driver
+
+T = t.TypeVar("T")
+_MISSING: t.Any = object()
+
+
+class _Here(threading.local):
+    """What the current thread works for: the driver whose stage it runs, if any."""
+
+    driver: Driver | None = None
+
+
+here = _Here()
+
+_background: asyncio.AbstractEventLoop | None = None
+_background_lock = threading.Lock()
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """Give the event loop that serves sync code of this process.
+
+    It is one for the whole life of the process, runs in a daemon thread and starts at first
+    use, so after a fork.
+    """
+    global _background
+    if _background is None:
+        with _background_lock:
+            if _background is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=loop.run_forever, name="asyncflask-loop", daemon=True
+                ).start()
+                _background = loop
+    return _background
+
+
+def _forget_after_fork() -> None:
+    global _background, _background_lock
+    _background = None
+    _background_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def run_awaitable(awaitable: t.Awaitable[T]) -> T:
+    """Run an awaitable to its end from sync code and return its result.
+
+    On a worker thread of a request it runs on the loop that serves the request; elsewhere on
+    the process's background loop. It sees the caller's ContextVars, and what it sets is set
+    for the caller afterwards.
+
+    :raises RuntimeError: on a thread whose event loop is running, which this would block.
+    """
+    driver = here.driver
+    try:
+        if runs_on_loop():
+            raise _would_block(awaitable)
+        loop = (driver.loop if driver is not None else None) or background_loop_for_here()
+    except RuntimeError:
+        _discard(awaitable)
+        raise
+    context = contextvars.copy_context()
+    call = _Call(awaitable, loop, context)
+    try:
+        if driver is None:
+            return call.wait()
+        with driver.waiting_for(call):
+            return call.wait()
+    finally:
+        adopt(context)
+
+
+def ensure_sync(func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Make a callable usable from sync code.
+
+    :param func: sync functions come back as they are; async ones wrapped so that a call runs
+        them to their end, see :func:`run_awaitable`.
+    """
+    if not is_async(func):
+        return func
+    return async_to_sync(func)
+
+
+def async_to_sync(func: t.Callable[..., t.Awaitable[T]]) -> t.Callable[..., T]:
+    """Wrap an async callable in a sync one that runs it to its end.
+
+    :raises RuntimeError: when the wrapper is called on the thread of a running event loop.
+    """
+
+    @functools.wraps(func)
+    def wrapper(*args: t.Any, **kwargs: t.Any) -> T:
+        return run_awaitable(func(*args, **kwargs))
+
+    if hasattr(wrapper, "_is_coroutine"):
+        # update_wrapper() took the mark of an async callable over; the wrapper is none.
+        del wrapper._is_coroutine
+    return wrapper
+
+
+def iterate_async(iterator: t.AsyncGenerator[T, None]) -> t.Iterator[T]:
+    """Iterate over an async generator from sync code, and close it in the end."""
+    try:
+        while True:
+            try:
+                item = run_awaitable(iterator.__anext__())
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run_awaitable(iterator.aclose())
+
+
+def adopt(context: contextvars.Context) -> None:
+    """Set here every ContextVar that has another value in *context*, a copy of this one."""
+    for var, value in context.items():
+        if var.get(_MISSING) is not value:
+            var.set(value)
+
+
+def runs_on_loop() -> bool:
+    """Tell whether this thread runs an event loop, and is not the thread lane of a request."""
+    return here.driver is None and asyncio._get_running_loop() is not None
+
+
+def _would_block(what: object) -> RuntimeError:
+    return RuntimeError(
+        f"Async code ({what!r}) was called through a sync interface on the thread of a running"
+        " event loop, which would block it. Await it there instead: 'async with' for contexts,"
+        " render_template_async() for templates, 'await' for functions."
+    )
+
+
+def background_loop_for_here() -> asyncio.AbstractEventLoop:
+    """Give the background loop to a thread that is going to wait for it.
+
+    :raises RuntimeError: on that loop's own thread, which would wait for itself.
+    """
+    loop = background_loop()
+    if asyncio._get_running_loop() is loop:
+        raise _would_block("a request with async stages")
+    return loop
+
+
+def _discard(awaitable: t.Awaitable[t.Any]) -> None:
+    close = getattr(awaitable, "close", None)
+    if close is not None:
+        close()
+
+
+class _Call:
+    """An awaitable that runs on a loop while the thread that asked for it waits."""
+
+    def __init__(
+        self, awaitable: t.Awaitable[t.Any], loop: asyncio.AbstractEventLoop, context: contextvars.Context
+    ) -> None:
+        self._awaitable = awaitable
+        self._loop = loop
+        self._context = context
+        self._outcome: Future[t.Any] = Future()
+        self._task: asyncio.Task[None] | None = None
+        loop.call_soon_threadsafe(self._start)
+
+    def wait(self) -> t.Any:
+        try:
+            return self._outcome.result()
+        except KeyboardInterrupt:
+            self._loop.call_soon_threadsafe(self.cancel)
+            raise
+
+    def cancel(self) -> None:
+        """Cancel the awaitable; to be called on the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), context=self._context)
+
+    async def _run(self) -> None:
+        try:
+            result = await self._awaitable
+        except BaseException as exc:
+            self._outcome.set_exception(exc)
+            if not isinstance(exc, (Exception, asyncio.CancelledError)):
+                raise
+        else:
+            self._outcome.set_result(result)

@@ -1,0 +1,54 @@
+"""Which handler answers which error; a pure look-up in the registered handlers."""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.exceptions import HTTPException
+
+from .. import typing as ft
+
+HandlersByClass: t.TypeAlias = dict[type[Exception], ft.ErrorHandlerCallable]
+HandlersByCode: t.TypeAlias = dict[int | None, HandlersByClass]
+ErrorHandlerSpec: t.TypeAlias = dict[ft.AppOrBlueprintKey, HandlersByCode]
+
+
+def find_handler(
+    error_handler_spec: ErrorHandlerSpec,
+    blueprints: t.Iterable[str],
+    exc: BaseException,
+) -> ft.ErrorHandlerCallable | None:
+    """Find the registered handler that answers an error.
+
+    A handler for the error's status code comes before one for its class alone. Within each of
+    the two the blueprints come before the application, and the closest class wins.
+
+    :param error_handler_spec: ``{scope: {code: {class: handler}}}``, where the application's
+        scope is ``None`` and so is the code of everything but HTTP errors.
+    :param blueprints: names of the blueprints that handle the request, the innermost first.
+    :param exc: the error; what counts is its class, never an attribute of the instance.
+    :returns: the handler, or ``None`` if nothing registered fits.
+    """
+    cls = type(exc)
+    scopes = (*blueprints, None)
+    for code in _codes(cls):
+        for scope in scopes:
+            handlers = error_handler_spec.get(scope, {}).get(code)
+            handler = _closest(handlers, cls) if handlers else None
+            if handler is not None:
+                return handler
+    return None
+
+
+def _codes(cls: type[BaseException]) -> tuple[int | None, ...]:
+    if issubclass(cls, HTTPException) and cls.code is not None:
+        return (cls.code, None)
+    return (None,)
+
+
+def _closest(handlers: HandlersByClass, cls: type[BaseException]) -> ft.ErrorHandlerCallable | None:
+    for base in cls.__mro__:
+        handler = handlers.get(base)
+        if handler is not None:
+            return handler
+    return None

@@ -1,0 +1,142 @@
+"""What a request to an endpoint runs, settled at the first one and kept until it changes."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..lanes import ASYNC
+from ..lanes import SYNC
+from ..lanes import Stage
+from ..lanes import colour_of
+
+if t.TYPE_CHECKING:
+    from ..app import Flask
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+_delegates: set[t.Any] = set()
+_names: set[str] = set()
+_EMPTY: t.Final[list[t.Any]] = []
+
+HOOKS: t.Final = (
+    "url_value_preprocessors",
+    "before_request_funcs",
+    "after_request_funcs",
+    "teardown_request_funcs",
+)
+"""The registries of hooks, each a dict of lists by blueprint name."""
+
+REPLACEABLE: t.Final = frozenset({*HOOKS, "view_functions", "endpoint_options", "session_interface"})
+"""Attributes of an application whose assignment makes every plan stale."""
+
+
+def overridable(method: F) -> F:
+    """Mark a method of the application as one that requests pass by unless it is overridden."""
+    _delegates.add(method)
+    _names.add(method.__name__)
+    return method
+
+
+def is_overridable(name: str) -> bool:
+    """Tell whether assigning the attribute *name* of an application changes what requests run."""
+    return name in _names or name in REPLACEABLE
+
+
+def find_overrides(app: Flask) -> dict[str, Stage]:
+    """Give the overridable methods that a subclass or an instance attribute replaces."""
+    overrides: dict[str, Stage] = {}
+    for name in _names:
+        method = getattr(app, name)
+        if getattr(method, "__func__", method) not in _delegates:
+            overrides[name] = (method, colour_of(method))
+    return overrides
+
+
+class Plan:
+    """The stages of one endpoint, each with its colour, in the order they run.
+
+    :param app: the application.
+    :param endpoint: ``None`` for requests that match no rule.
+    """
+
+    __slots__ = (
+        "_snapshots",
+        "_view_functions",
+        "after",
+        "before",
+        "blueprints",
+        "cancel_on_disconnect",
+        "endpoint",
+        "loads_body",
+        "preprocessors",
+        "starts_on_thread",
+        "teardown",
+        "view",
+    )
+
+    def __init__(self, app: Flask, endpoint: str | None) -> None:
+        self.endpoint = endpoint
+        self.blueprints = blueprint_names(endpoint)
+        inwards = (None, *reversed(self.blueprints))
+        outwards = (*self.blueprints, None)
+        self.preprocessors = _stages(app.url_value_preprocessors, inwards)
+        self.before = _stages(app.before_request_funcs, inwards)
+        self.after = _stages(app.after_request_funcs, outwards, last_first=True)
+        self.teardown = _stages(app.teardown_request_funcs, outwards, last_first=True)
+        view = app.view_functions.get(endpoint) if endpoint is not None else None
+        self.view: Stage | None = None if view is None else (view, colour_of(view))
+        options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
+        asynchronous = self.view is not None and self.view[1] == ASYNC
+        self.loads_body = asynchronous and not options.get("stream_body", False)
+        self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
+        entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
+        self.starts_on_thread = any(colour == SYNC for _, colour in entry)
+        self._watch(app, inwards)
+
+    def is_current(self) -> bool:
+        """Tell whether the lists it was compiled from are as they were."""
+        if self.view is not None and self._view_functions.get(self.endpoint) is not self.view[0]:
+            return False
+        for registry, key, snapshot in self._snapshots:
+            if registry.get(key, _EMPTY) != snapshot:
+                return False
+        return True
+
+    def _watch(self, app: Flask, names: tuple[str | None, ...]) -> None:
+        self._view_functions: dict[t.Any, t.Any] = app.view_functions
+        self._snapshots: tuple[tuple[dict[t.Any, t.Any], str | None, list[t.Any]], ...] = tuple(
+            (registry, name, list(registry.get(name, _EMPTY)))
+            for registry in (getattr(app, attribute) for attribute in HOOKS)
+            for name in names
+        )
+
+
+def plan_for(app: Flask, endpoint: str | None) -> Plan:
+    """Give the plan of an endpoint, compiling it if it is missing or stale."""
+    plan = app._plans.get(endpoint)
+    if plan is None or not plan.is_current():
+        plan = app._plans[endpoint] = Plan(app, endpoint)
+    return plan
+
+
+def blueprint_names(endpoint: str | None) -> tuple[str, ...]:
+    """Give the names of the blueprints an endpoint is in, the innermost first."""
+    names = []
+    name = (endpoint or "").rpartition(".")[0]
+    while name:
+        names.append(name)
+        name = name.rpartition(".")[0]
+    return tuple(names)
+
+
+def _stages(
+    registry: t.Mapping[t.Any, list[t.Any]],
+    names: t.Iterable[str | None],
+    last_first: bool = False,
+) -> tuple[Stage, ...]:
+    found: list[Stage] = []
+    for name in names:
+        funcs = registry.get(name, _EMPTY)
+        for func in reversed(funcs) if last_first else funcs:
+            found.append((func, colour_of(func)))
+    return tuple(found)

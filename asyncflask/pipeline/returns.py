@@ -1,0 +1,131 @@
+"""What a view returned becomes a ``Response``. Plain functions: nothing here waits."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+from starlette.responses import Response as StarletteResponse
+from starlette.responses import StreamingResponse
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+if t.TYPE_CHECKING:
+    from ..app import Flask
+    from ..wrappers import Request
+    from ..wrappers import Response
+
+_ALLOWED: t.Final = (
+    "The return type must be a string, dict, list, tuple with headers or status, Response"
+    " instance, iterator, async iterable, Starlette response, or WSGI callable"
+)
+
+
+def make_response(app: Flask, request: Request, rv: t.Any) -> Response:
+    """Convert what a view returned.
+
+    :raises TypeError: if it is nothing a response can be made of.
+    """
+    status: t.Any = None
+    headers: t.Any = None
+    if isinstance(rv, tuple):
+        rv, status, headers = _unpack(rv, request)
+    if rv is None:
+        raise TypeError(
+            f"The view function for {request.endpoint!r} did not return a valid response. It"
+            " returned None or ended without a return statement: return a response from every"
+            " path through it."
+        )
+    response = _from_body(app, request, rv, status, headers)
+    if response is None:
+        response = _from_other(app, request, rv)
+    else:
+        status = headers = None
+    if status is not None:
+        if isinstance(status, (str, bytes, bytearray)):
+            response.status = status if isinstance(status, str) else status.decode("latin-1")
+        else:
+            response.status_code = status
+    if headers:
+        response.headers.update(headers)
+    return response
+
+
+def runs_user_code(rv: t.Any) -> bool:
+    """Tell whether converting *rv* calls a WSGI application, which belongs on a thread."""
+    if isinstance(rv, tuple) and rv:
+        rv = rv[0]
+    return callable(rv) and not isinstance(rv, (BaseResponse, HTTPException, StarletteResponse))
+
+
+def _unpack(rv: tuple[t.Any, ...], request: Request) -> tuple[t.Any, t.Any, t.Any]:
+    if len(rv) == 3:
+        return rv
+    if len(rv) == 2:
+        if isinstance(rv[1], (Headers, dict, tuple, list)):
+            return rv[0], None, rv[1]
+        return rv[0], rv[1], None
+    raise TypeError(
+        f"The view function for {request.endpoint!r} did not return a valid response tuple: it has"
+        f" {len(rv)} items. The tuple must have the form (body, status, headers), (body, status),"
+        " or (body, headers)."
+    )
+
+
+def _from_body(
+    app: Flask, request: Request, rv: t.Any, status: t.Any, headers: t.Any
+) -> Response | None:
+    """Make the response of a plain body in one go; ``None`` if *rv* is something else."""
+    kind = app.response_class
+    if isinstance(rv, kind):
+        return None
+    if isinstance(rv, (str, bytes, bytearray)) or isinstance(rv, cabc.Iterator):
+        return kind(rv, status=status, headers=headers)
+    if hasattr(rv, "__aiter__"):
+        return kind(rv, status=status, headers=headers)
+    return None
+
+
+def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
+    kind = app.response_class
+    if isinstance(rv, kind):
+        return rv
+    if isinstance(rv, (dict, list)):
+        return app.json.response(rv)
+    if isinstance(rv, HTTPException):
+        return kind.force_type(t.cast(BaseResponse, rv.get_response(request.environ)), request.environ)
+    if isinstance(rv, StarletteResponse):
+        return _from_starlette(kind, rv)
+    if isinstance(rv, BaseResponse) or callable(rv):
+        return _from_wsgi(kind, request, rv)
+    raise TypeError(
+        f"The view function for {request.endpoint!r} did not return a valid response."
+        f" {_ALLOWED}, but it was a {type(rv).__name__}."
+    )
+
+
+def _from_wsgi(kind: type[Response], request: Request, rv: t.Any) -> Response:
+    try:
+        return kind.force_type(rv, request.environ)
+    except TypeError as exc:
+        raise TypeError(
+            f"{exc}\nThe view function for {request.endpoint!r} did not return a valid response."
+            f" {_ALLOWED}, but it was a {type(rv).__name__}."
+        ) from exc
+
+
+def _from_starlette(kind: type[Response], rv: StarletteResponse) -> Response:
+    headers = Headers((k.decode("latin-1"), v.decode("latin-1")) for k, v in rv.raw_headers)
+    plain = type(rv).__call__ is StarletteResponse.__call__
+    if plain:
+        response = kind(bytes(rv.body), status=rv.status_code, headers=headers)
+    elif type(rv).__call__ is StreamingResponse.__call__:
+        response = kind(t.cast(StreamingResponse, rv).body_iterator, rv.status_code, headers)
+    else:
+        response = kind(None, status=rv.status_code, headers=headers)
+        response.headers.remove("Content-Length")
+        response.asgi = rv
+        return response
+    response.background = rv.background
+    return response

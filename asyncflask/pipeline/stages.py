@@ -1,0 +1,384 @@
+"""The way of a request: its stages, in the order they run.
+
+    match, open session  →  before hooks  →  view  →  response  →  after hooks  →  save session  →  teardown
+
+Every function takes the application, the request context and the lane. Methods of the
+application that users may override run the same functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import typing as t
+
+import anyio
+from werkzeug.exceptions import BadRequestKeyError
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import InternalServerError
+from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.routing import RequestRedirect
+from werkzeug.routing import RoutingException
+
+from ..ctx import send_signal
+from ..lanes import ASYNC
+from ..lanes import SYNC
+from ..lanes import Lane
+from ..lanes import QueueFull
+from ..lanes import call
+from ..lanes import colour_of
+from ..lanes import to_loop
+from ..lanes import to_thread
+from ..signals import got_request_exception
+from ..signals import request_finished
+from ..signals import request_started
+from . import returns
+
+if t.TYPE_CHECKING:
+    from ..app import Flask
+    from ..ctx import RequestContext
+    from ..wrappers import Request
+    from ..wrappers import Response
+    from .plan import Plan
+
+PARSE_OFF_LOOP: t.Final = 256 * 1024
+"""Bytes above which a loaded body is parsed on a thread."""
+RETRY_AFTER: t.Final = 1
+"""Seconds after which a client that was refused for want of threads may come back."""
+CLIENT_LEFT: t.Final = 499
+"""The status of an answer that nobody gets, for logs."""
+
+
+class ClientLeft(BaseException):
+    """The view was cancelled since its client has left; what teardown functions are told."""
+
+
+async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
+    """Take a request from its context's push to its pop, and give the response to send."""
+    error: BaseException | None = None
+    try:
+        try:
+            await ctx._push(lane)
+            response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
+        except QueueFull:
+            response = _refuse(app, ctx)
+        except ClientLeft as exc:
+            error = exc
+            response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
+        except Exception as exc:
+            error = exc
+            response = await _step(app, ctx, lane, "handle_exception", handle_exception, exc)
+        ctx.response = response
+        return response
+    except BaseException as exc:
+        error = error or exc
+        raise
+    finally:
+        if ctx._cv_tokens:
+            await _close(app, ctx, lane, error)
+
+
+async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
+    """Run everything from the before hooks to the finished response."""
+    if not app._got_first_request:
+        app._got_first_request = True
+    try:
+        plan = ctx.plan
+        body = ctx.request.body
+        if body is not None and plan.starts_on_thread and not ctx.request.has_header(b"expect"):
+            await body.prefetch()
+        if request_started.receivers:
+            await send_signal(lane, request_started, app)
+        rv: t.Any = None
+        if plan.before or plan.preprocessors or app._overrides:
+            rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
+        if rv is None:
+            rv = await _step(app, ctx, lane, "dispatch_request", dispatch)
+    except QueueFull:
+        raise
+    except Exception as exc:
+        rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
+    return await _finalize_step(app, ctx, lane, rv)
+
+
+async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
+    """Run the URL value preprocessors and the before hooks; a hook's result ends the way here."""
+    plan = ctx.plan
+    request = ctx.request
+    for stage in plan.preprocessors:
+        await call(lane, stage, request.endpoint, request.view_args)
+    for stage in plan.before:
+        rv = await call(lane, stage)
+        if rv is not None:
+            return rv
+    return None
+
+
+async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
+    """Call the view of the matched endpoint, or raise what matching found."""
+    request = ctx.request
+    if request.routing_exception is not None:
+        app.raise_routing_exception(request)
+    rule = request.url_rule
+    if rule is None:
+        raise RuntimeError(f"The request to {request.path!r} has not been matched: push its context.")
+    if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
+        return app.make_default_options_response()
+    plan = ctx.plan
+    if plan.view is None:
+        raise KeyError(rule.endpoint)
+    if plan.loads_body:
+        await _load_body(ctx, lane)
+    func, colour = plan.view
+    view_args = t.cast("dict[str, t.Any]", request.view_args)
+    if colour == ASYNC:
+        if lane.threaded:
+            await to_loop()
+        if request.receive is not None and _cancels(app, plan):
+            return await _until_client_leaves(request, func, view_args)
+        return await func(**view_args)
+    if colour == SYNC and not lane.threaded:
+        await to_thread()
+    rv = func(**view_args)
+    if hasattr(rv, "__await__"):
+        if lane.threaded:
+            await to_loop()
+        rv = await rv
+    return rv
+
+
+async def finalize(
+    app: Flask, ctx: RequestContext, lane: Lane, rv: t.Any, from_error_handler: bool = False
+) -> Response:
+    """Make the response of what a view or handler returned, and run what comes after it."""
+    make = app._overrides.get("make_response")
+    if make is not None:
+        response: Response = await call(lane, make, rv)
+    else:
+        if returns.runs_user_code(rv) and not lane.threaded:
+            await to_thread()
+        response = returns.make_response(app, ctx.request, rv)
+    try:
+        response = await _step(app, ctx, lane, "process_response", process_response, response)
+        if request_finished.receivers:
+            await send_signal(lane, request_finished, app, response=response)
+    except Exception:
+        if not from_error_handler:
+            raise
+        app.logger.exception("Request finalizing failed with an error while handling an error")
+    return response
+
+
+async def process_response(
+    app: Flask, ctx: RequestContext, lane: Lane, response: Response
+) -> Response:
+    """Run the functions of ``after_this_request``, the after hooks, and save the session."""
+    for func in ctx._after_request_functions:
+        response = await call(lane, (func, colour_of(func)), response)
+    for stage in ctx.plan.after:
+        response = await call(lane, stage, response)
+    session = ctx.session_to_save()
+    if session is not None:
+        await call(lane, app._session_stages[1], app, session, response)
+    return response
+
+
+# -- the error branch ------------------------------------------------------------------------
+
+
+async def handle_user_exception(
+    app: Flask, ctx: RequestContext, lane: Lane, error: Exception
+) -> t.Any:
+    """Answer an exception from a hook or a view: its handler, or raise it again."""
+    if isinstance(error, BadRequestKeyError) and (
+        app.debug or app.config["TRAP_BAD_REQUEST_ERRORS"]
+    ):
+        error.show_exception = True
+    if isinstance(error, HTTPException) and not app.trap_http_exception(error):
+        return await _step(app, ctx, lane, "handle_http_exception", handle_http_exception, error)
+    handler = app._find_error_handler(error, ctx.request.blueprints)
+    if handler is None:
+        raise error
+    return await call(lane, (handler, colour_of(handler)), error)
+
+
+async def handle_http_exception(
+    app: Flask, ctx: RequestContext, lane: Lane, error: HTTPException
+) -> t.Any:
+    """Answer an HTTP exception: its handler, or the exception itself as the response."""
+    # Redirects of the router, and proxies for responses without a code, are no errors.
+    if error.code is None or isinstance(error, RoutingException):
+        return error
+    handler = app._find_error_handler(error, ctx.request.blueprints)
+    if handler is None:
+        return error
+    return await call(lane, (handler, colour_of(handler)), error)
+
+
+async def handle_exception(
+    app: Flask, ctx: RequestContext, lane: Lane, error: Exception
+) -> Response:
+    """Answer an exception nobody handled: log it and give a 500, or raise it again."""
+    if got_request_exception.receivers:
+        await send_signal(lane, got_request_exception, app, exception=error)
+    if propagates(app):
+        raise error
+    app.log_exception((type(error), error, error.__traceback__))
+    server_error: t.Any = InternalServerError(original_exception=error)
+    handler = app._find_error_handler(server_error, ctx.request.blueprints)
+    if handler is not None:
+        server_error = await call(lane, (handler, colour_of(handler)), server_error)
+    return await _finalize_step(app, ctx, lane, server_error, from_error_handler=True)
+
+
+def propagates(app: Flask) -> bool:
+    """Tell whether unhandled exceptions go on to the server or test instead of becoming a 500."""
+    configured: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
+    return app.testing or app.debug if configured is None else configured
+
+
+def raise_routing_exception(app: Flask, request: Request) -> t.NoReturn:
+    """Raise what matching found; in debug mode say so when a redirect would lose form data."""
+    error = t.cast(HTTPException, request.routing_exception)
+    if (
+        not app.debug
+        or not isinstance(error, RequestRedirect)
+        or error.code in {307, 308}
+        or request.method in {"GET", "HEAD", "OPTIONS"}
+    ):
+        raise error
+    from ..debughelpers import FormDataRoutingRedirect
+
+    raise FormDataRoutingRedirect(request)
+
+
+# -- shared by the stages --------------------------------------------------------------------
+
+
+async def _step(
+    app: Flask,
+    ctx: RequestContext,
+    lane: Lane,
+    name: str,
+    inner: t.Callable[..., t.Awaitable[t.Any]],
+    *args: t.Any,
+) -> t.Any:
+    """Run a step of the way: the application's override of it, if there is one."""
+    override = app._overrides.get(name)
+    if override is not None:
+        return await call(lane, override, *args)
+    return await inner(app, ctx, lane, *args)
+
+
+async def _finalize_step(
+    app: Flask, ctx: RequestContext, lane: Lane, rv: t.Any, from_error_handler: bool = False
+) -> Response:
+    override = app._overrides.get("finalize_request")
+    if override is None:
+        return await finalize(app, ctx, lane, rv, from_error_handler)
+    func, colour = override
+    if from_error_handler:
+        func = functools.partial(func, from_error_handler=True)
+    return t.cast("Response", await call(lane, (func, colour), rv))
+
+
+def _cancels(app: Flask, plan: Plan) -> bool:
+    own = plan.cancel_on_disconnect
+    return app.config["CANCEL_ON_DISCONNECT"] if own is None else own
+
+
+async def _until_client_leaves(
+    request: Request, view: t.Callable[..., t.Any], view_args: dict[str, t.Any]
+) -> t.Any:
+    """Run an async view that is cancelled when its client leaves."""
+    outcome: list[t.Any] = []
+    error: Exception | None = None
+
+    async def watch() -> None:
+        await request.client_left()
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        try:
+            outcome.append(await view(**view_args))
+        except Exception as exc:
+            # Raised outside of the group, which would wrap it.
+            error = exc
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    if not outcome:
+        raise ClientLeft(f"The client of {request.path!r} has left.")
+    return outcome[0]
+
+
+async def _load_body(ctx: RequestContext, lane: Lane) -> None:
+    """Have the body there before an async view, which could not wait for it."""
+    request = ctx.request
+    if request.scope is None:
+        if not request.content_length and not request.environ.get("wsgi.input_terminated"):
+            return
+        if not lane.threaded:
+            await to_thread()
+        request.load_body_here()
+    else:
+        if request.body is None:
+            return
+        if lane.threaded:
+            await to_loop()
+        await request.load_body()
+    if (request.content_length or 0) > PARSE_OFF_LOOP:
+        if not lane.threaded:
+            await to_thread()
+        _parse(ctx)
+
+
+def _parse(ctx: RequestContext) -> None:
+    request = ctx.request
+    if request.is_json:
+        # An error shows when the view asks for the data.
+        request.get_json(silent=True)
+    else:
+        request._load_form_data()
+
+
+def _refuse(app: Flask, ctx: RequestContext) -> Response:
+    """Answer a request for which there is no thread and no place to wait for one."""
+    return returns.make_response(app, ctx.request, ServiceUnavailable(retry_after=RETRY_AFTER))
+
+
+async def _close(
+    app: Flask, ctx: RequestContext, lane: Lane, error: BaseException | None
+) -> None:
+    """Pop the context, which runs the teardown; what fails there is logged, not answered."""
+    ctx.keep_if_asked()
+    if error is not None and app.should_ignore_error(error):
+        error = None
+    try:
+        if _is_cancellation(error):
+            await _pop_shielded(ctx, lane, error)
+        else:
+            await ctx._pop(lane, error)
+    except Exception as exc:
+        app.log_exception((type(exc), exc, exc.__traceback__))
+        if propagates(app):
+            raise
+    lane.keep = bool(ctx._cv_tokens)
+
+
+async def _pop_shielded(ctx: RequestContext, lane: Lane, error: BaseException | None) -> None:
+    """Pop with the cancellation that ended the request held off."""
+    if lane.threaded:
+        await to_loop()
+    # asyncio.shield() does not hold against anyio's cancellation, which comes again and again.
+    with anyio.CancelScope(shield=True):
+        try:
+            await ctx._pop(lane, error)
+        finally:
+            if lane.threaded:
+                await to_loop()
+
+
+def _is_cancellation(error: BaseException | None) -> bool:
+    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"

@@ -1,0 +1,150 @@
+"""Matching a request against the rules: Werkzeug's map, and a table of static rules before it."""
+
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import urlsplit
+
+import werkzeug.routing
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
+from werkzeug.routing import RequestRedirect
+from werkzeug.routing import Rule
+from werkzeug.routing import RuleFactory
+
+if t.TYPE_CHECKING:
+    from .app import Flask
+    from .ctx import RequestContext
+
+_KNOWN_HOSTS: t.Final = 256
+"""Hosts whose check is remembered; any client can name any host."""
+
+
+class Map(werkzeug.routing.Map):
+    """Werkzeug's map, which also counts its changes."""
+
+    revision = 0
+    """Goes up with every rule that is added."""
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        """Add a rule, or the rules of a factory."""
+        super().add(rulefactory)
+        self.revision += 1
+
+
+class Router:
+    """Finds the rule for a request.
+
+    A path that is the text of a rule without variable parts is looked up in a table; everything
+    else, and every doubt, is for Werkzeug's map.
+
+    :param app: the application whose ``url_map`` it reads.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._map: werkzeug.routing.Map | None = None
+        self._revision = -1
+        self._static: dict[str, dict[str, Rule]] = {}
+        self._hosts: dict[str | bytes | None, bool] = {}
+
+    def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
+        """Give the rule that matches the request, and the values of its variable parts.
+
+        :raises HTTPException: if there is none, or a redirect is the answer.
+        """
+        url_map = self._app.url_map
+        if url_map is not self._map or getattr(url_map, "revision", None) != self._revision:
+            self._compile(url_map)
+        request = ctx.request
+        rules = self._static.get(request.path)
+        if rules is not None:
+            rule = rules.get(request.method)
+            if rule is not None and self._is_plain(ctx):
+                return rule, {}
+        return self._match_long(ctx)
+
+    def _match_long(
+        self, ctx: RequestContext
+    ) -> tuple[Rule | None, dict[str, t.Any] | None]:
+        adapter = ctx.url_adapter
+        if adapter is None:
+            if ctx.request.routing_exception is not None:
+                raise ctx.request.routing_exception
+            return None, None
+        try:
+            return adapter.match(return_rule=True)
+        except RequestRedirect as redirect:
+            redirect.new_url = _relative(redirect.new_url, adapter)
+            raise
+
+    def _is_plain(self, ctx: RequestContext) -> bool:
+        """Whether nothing but path and method decides on this request."""
+        app = self._app
+        if (
+            app.subdomain_matching
+            or app.url_map.host_matching
+            or app.config["TRUSTED_HOSTS"] is not None
+            or "create_url_adapter" in app._overrides
+            or ctx.request.has_header(b"upgrade")
+        ):
+            return False
+        host = ctx.request.plain_host()
+        known = self._hosts.get(host)
+        if known is None:
+            known = self._check_host(ctx)
+            if len(self._hosts) < _KNOWN_HOSTS:
+                self._hosts[host] = known
+        return known
+
+    def _check_host(self, ctx: RequestContext) -> bool:
+        # Binding refuses hosts that IDNA cannot encode.
+        try:
+            return ctx.url_adapter is not None
+        except HTTPException:
+            return False
+
+    def _compile(self, url_map: werkzeug.routing.Map) -> None:
+        static: dict[str, dict[str, Rule]] = {}
+        doubtful: set[tuple[str, str]] = set()
+        # A map of another class does not tell when it changes.
+        revision = getattr(url_map, "revision", None)
+        rules = url_map.iter_rules() if revision is not None else iter(())
+        for rule in rules:
+            if _is_static(rule, url_map):
+                methods = static.setdefault(rule.rule, {})
+                for method in rule.methods or ():
+                    if method in methods:
+                        doubtful.add((rule.rule, method))
+                    methods[method] = rule
+        for path, method in doubtful:
+            del static[path][method]
+        self._static = static
+        self._map, self._revision = url_map, revision  # type: ignore[assignment]
+
+
+def _is_static(rule: Rule, url_map: werkzeug.routing.Map) -> bool:
+    return not (
+        rule.arguments
+        or rule.defaults
+        or rule.build_only
+        or rule.websocket
+        or rule.alias
+        or rule.redirect_to is not None
+        or rule.subdomain != url_map.default_subdomain
+        or rule.host
+        or "//" in rule.rule
+        or any(character in rule.rule for character in "|<>")
+    )
+
+
+def _relative(url: str, adapter: MapAdapter) -> str:
+    """Leave scheme and host out of a redirect that stays on them.
+
+    They come from the request's Host header, which whoever sent it has chosen.
+    """
+    parts = urlsplit(url)
+    if parts.netloc != adapter.get_host(None):
+        return url
+    path = "/" + parts.path.lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path

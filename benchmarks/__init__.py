@@ -1,0 +1,1 @@
+"""Measures asyncflask beside other frameworks: ``make bench``."""

@@ -1,0 +1,1 @@
+"""Runs Flask's own test suite, unmodified, on asyncflask: ``python -m tests.compat``."""

@@ -1,0 +1,73 @@
+"""What a request costs, counted in Python function calls: a figure without noise."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import typing as t
+from collections import Counter
+from types import FrameType
+
+from asyncflask import Flask
+
+#: Python functions called for one trivial GET, in the package and its libraries together.
+BUDGET = 35
+
+SCOPE: dict[str, t.Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [(b"host", b"127.0.0.1:8000"), (b"accept", b"*/*")],
+    "client": ("127.0.0.1", 50000),
+    "server": ("127.0.0.1", 8000),
+}
+WARM_UP = 20
+
+
+def count_calls(app: Flask) -> Counter[str]:
+    """Count the functions called for one request, by place; those of this file left out."""
+    calls: Counter[str] = Counter()
+    sent: list[t.MutableMapping[str, t.Any]] = []
+
+    async def receive() -> dict[str, t.Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: t.MutableMapping[str, t.Any]) -> None:
+        sent.append(message)
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename != __file__:
+            calls[f"{code.co_filename}:{code.co_firstlineno} {code.co_qualname}"] += 1
+
+    async def requests() -> None:
+        for _ in range(WARM_UP):
+            await app(dict(SCOPE), receive, send)
+        sent.clear()
+        sys.setprofile(profile)
+        try:
+            await app(dict(SCOPE), receive, send)
+        finally:
+            sys.setprofile(None)
+
+    asyncio.run(requests())
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"Hello")
+    return calls
+
+
+def test_trivial_request_stays_within_the_budget() -> None:
+    app = Flask(__name__)
+
+    @app.get("/")
+    async def index() -> str:
+        return "Hello"
+
+    calls = count_calls(app)
+    listing = "\n".join(f"{count:4} {place}" for place, count in calls.items())
+    assert calls.total() <= BUDGET, f"{calls.total()} calls:\n{listing}"
