@@ -103,6 +103,7 @@ class Flask(App):
         self._plans: dict[str | None, Plan] = {}
         self._middleware: list[tuple[t.Callable[..., ASGIApp], tuple[t.Any, ...], dict[str, t.Any]]] = []
         self._stack: ASGIApp | None = None
+        self._serving = False
         super().__init__(
             import_name=import_name,
             static_url_path=static_url_path,
@@ -116,7 +117,7 @@ class Flask(App):
             root_path=root_path,
             lifespan=lifespan,
         )
-        self._router = Router(self)
+        self._router = Router()
         if self.has_static_folder:
             self._add_static_route(static_host, host_matching)
 
@@ -190,6 +191,10 @@ class Flask(App):
 
     def asgi_app(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
         """The ASGI face; ``app.asgi_app = Middleware(app.asgi_app)`` wraps it."""
+        if not self._serving:
+            self._serving = True
+        if not self._middleware:
+            return self._serve(scope, receive, send)
         if self._stack is None:
             self._stack = self._build_stack()
         return self._stack(scope, receive, send)
@@ -208,7 +213,7 @@ class Flask(App):
         :param middleware_class: called with the inner ASGI application and the other arguments.
         :raises RuntimeError: once the application has begun to serve.
         """
-        if self._stack is not None:
+        if self._serving:
             raise RuntimeError(
                 f"add_middleware({middleware_class!r}) came after the application had begun to"
                 " serve: add middleware before."

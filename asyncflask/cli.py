@@ -320,7 +320,12 @@ class FlaskGroup(AppGroup):
             # looks for options in the environment.
             _env_file_option.handle_parse_result(ctx, {}, [])
             _app_option.handle_parse_result(ctx, {}, [])
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except BaseException:
+            # Nobody enters a context that was not made, so nobody else would close it.
+            ctx.close()
+            raise
 
     def _unloaded_plugins(self) -> dict[str, EntryPoint]:
         if self._plugins is None:
@@ -432,10 +437,11 @@ def _routes_table(url_map: Map, all_methods: bool) -> tuple[dict[str, str], list
     hidden = set() if all_methods else {"HEAD", "OPTIONS"}
     domain_of = "host" if url_map.host_matching else "subdomain"
     rules = list(url_map.iter_rules())
-    columns = {"endpoint": "Endpoint", "methods": "Methods", "rule": "Rule"}
     has_domain = any(getattr(rule, domain_of) for rule in rules)
+    columns = {"endpoint": "Endpoint", "methods": "Methods"}
     if has_domain:
-        columns = {**columns, "domain": domain_of.title(), "rule": columns.pop("rule")}
+        columns["domain"] = domain_of.title()
+    columns["rule"] = "Rule"
     rows = []
     for rule in rules:
         row = [rule.endpoint, ", ".join(sorted((rule.methods or set()) - hidden))]

@@ -28,6 +28,7 @@ from .signals import appcontext_tearing_down
 from .signals import request_tearing_down
 
 if t.TYPE_CHECKING:
+    from contextvars import ContextVar
     from contextvars import Token
     from types import TracebackType
 
@@ -87,7 +88,7 @@ class _AppCtxGlobals:
     def __repr__(self) -> str:
         ctx = _cv_app.get(None)
         if ctx is not None and ctx._g is self:
-            return f"<asyncflask.g of {ctx.app.name!r}>"
+            return f"<flask.g of {ctx.app.name!r}>"
         return object.__repr__(self)
 
 
@@ -142,6 +143,31 @@ def has_request_context() -> bool:
 def has_app_context() -> bool:
     """Tell whether an application context is active here."""
     return _cv_app.get(None) is not None
+
+
+T_entry = t.TypeVar("T_entry")
+
+
+def _reset(
+    var: ContextVar[t.Any], entries: list[T_entry], token_of: t.Callable[[T_entry], Token[t.Any]]
+) -> T_entry:
+    """Undo the last push that was made in the current ``contextvars.Context``.
+
+    A context can be pushed in several at once: a stream keeps it in the request's, a test
+    client in the test's. Which of them pops first is not known.
+    """
+    for entry in reversed(entries):
+        try:
+            var.reset(token_of(entry))
+        except ValueError:
+            continue
+        entries.remove(entry)
+        return entry
+    raise RuntimeError(f"{var.name!r} was popped where it had not been pushed.")
+
+
+def _token_of(entry: tuple[Token[t.Any], AppContext | None]) -> Token[t.Any]:
+    return entry[0]
 
 
 class _Context:
@@ -252,7 +278,7 @@ class AppContext(_Context):
                 await teardown_stage(self.app, lane, "do_teardown_appcontext", self, exc)
         finally:
             current = _cv_app.get(None)
-            _cv_app.reset(self._cv_tokens.pop())
+            _reset(_cv_app, self._cv_tokens, lambda token: token)
         if current is not self:
             raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
         if appcontext_popped.receivers:
@@ -285,7 +311,7 @@ class RequestContext(_Context):
     response: Response | None = None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 
-    _session: SessionMixin | None = None
+    _stored_session: SessionMixin | None = None
     _session_deferred = False
     _url_adapter: MapAdapter | None = _sentinel
     _plan: Plan | None = None
@@ -303,7 +329,7 @@ class RequestContext(_Context):
         request.json_module = app.json
         self.request: Request = request
         if session is not None:
-            self._session = session
+            self._stored_session = session
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
         self._cv_tokens: list[tuple[Token[RequestContext], AppContext | None]] = []
 
@@ -328,13 +354,29 @@ class RequestContext(_Context):
 
         :raises RuntimeError: before the context was pushed.
         """
-        session = self._session or self._opened_session()
+        session = self._session
         if session is None:
             raise RuntimeError(
                 "The session has not yet been opened: push the request context before using it."
             )
         session.accessed = True
         return session
+
+    @property
+    def _session(self) -> SessionMixin | None:
+        """The session without a look at it being noted; ``None`` if it cannot be opened here."""
+        if self._stored_session is None and self._session_deferred:
+            interface = self.app.session_interface
+            # Deferred for interfaces whose open_session is inline, so neither blocks nor awaits.
+            session = t.cast("SessionMixin | None", interface.open_session(self.app, self.request))
+            if session is None:
+                session = interface.make_null_session(self.app)
+            self._stored_session = session
+        return self._stored_session
+
+    @_session.setter
+    def _session(self, value: SessionMixin | None) -> None:
+        self._stored_session = value
 
     @property
     def plan(self) -> Plan:
@@ -347,7 +389,10 @@ class RequestContext(_Context):
     def copy(self) -> RequestContext:
         """Give a context of its own with the same request and session, to be pushed elsewhere."""
         copied = type(self)(
-            self.app, t.cast("WSGIEnvironment", None), request=self.request, session=self._session
+            self.app,
+            t.cast("WSGIEnvironment", None),
+            request=self.request,
+            session=self._stored_session,
         )
         copied._session_deferred = self._session_deferred
         return copied
@@ -370,7 +415,7 @@ class RequestContext(_Context):
         self._cv_tokens.append((_cv_request.set(self), app_ctx))
         if app_ctx is not None and appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, app)
-        if self._session is None:
+        if self._stored_session is None:
             open_session = app._session_stages[0]
             if open_session[1] == INLINE:
                 self._session_deferred = True
@@ -393,8 +438,7 @@ class RequestContext(_Context):
                 request.close()
         finally:
             current = _cv_request.get(None)
-            token, app_ctx = self._cv_tokens.pop()
-            _cv_request.reset(token)
+            _, app_ctx = _reset(_cv_request, self._cv_tokens, _token_of)
             if last and "environ" in request.__dict__:
                 # A reference circle would keep the request alive until the collector comes.
                 request.environ["werkzeug.request"] = None
@@ -409,9 +453,9 @@ class RequestContext(_Context):
         One that nobody has opened is opened if a cookie came: it may be permanent, and those
         are sent again with each response.
         """
-        if self._session is None and not self.request.has_header(b"cookie"):
+        if self._stored_session is None and not self.request.has_header(b"cookie"):
             return None
-        session = self._opened_session()
+        session = self._session
         if session is None or self.app.session_interface.is_null_session(session):
             return None
         return session
@@ -421,15 +465,6 @@ class RequestContext(_Context):
         if self.preserve is not None:
             self.preserve(_cv_app.get())
             self.preserve(self)
-
-    def _opened_session(self) -> SessionMixin | None:
-        """Open the session if that was put off; ``None`` if it cannot be opened here."""
-        if self._session is None and self._session_deferred:
-            interface = self.app.session_interface
-            # Deferred for interfaces whose open_session is inline, so neither blocks nor awaits.
-            session = t.cast("SessionMixin | None", interface.open_session(self.app, self.request))
-            self._session = session if session is not None else interface.make_null_session(self.app)
-        return self._session
 
     def __repr__(self) -> str:
         request = self.request

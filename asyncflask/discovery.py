@@ -238,7 +238,10 @@ pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
 def finish(value: t.Any) -> t.Any:
-    """Give a value as it is, or what it comes to if it is an awaitable."""
+    """Give a value as it is, or what it comes to if it is an awaitable.
+
+    :raises RuntimeError: for an awaitable, on the thread of a running event loop.
+    """
     if not inspect.isawaitable(value):
         return value
     ctx = click.get_current_context(silent=True)
@@ -246,9 +249,15 @@ def finish(value: t.Any) -> t.Any:
 
 
 async def _await_within(ctx: click.Context, awaitable: t.Awaitable[t.Any]) -> t.Any:
-    # click keeps its current context per thread, and this runs on the loop's.
-    with ctx.scope(cleanup=False):
-        return await awaitable
+    # exit() closes what the context holds, the application's context say. That must wait until
+    # the exception is back where it was opened; here it would be another thread and context.
+    ctx.close = lambda: None  # type: ignore[method-assign]
+    try:
+        # click keeps its current context per thread, and this runs on the loop's.
+        with ctx.scope(cleanup=False):
+            return await awaitable
+    finally:
+        del ctx.close
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import typing as t
-from urllib.parse import urlsplit
 
 import werkzeug.routing
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter
-from werkzeug.routing import RequestRedirect
 from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
 
 if t.TYPE_CHECKING:
-    from .app import Flask
     from .ctx import RequestContext
 
 _KNOWN_HOSTS: t.Final = 256
@@ -37,12 +33,9 @@ class Router:
 
     A path that is the text of a rule without variable parts is looked up in a table; everything
     else, and every doubt, is for Werkzeug's map.
-
-    :param app: the application whose ``url_map`` it reads.
     """
 
-    def __init__(self, app: Flask) -> None:
-        self._app = app
+    def __init__(self) -> None:
         self._map: werkzeug.routing.Map | None = None
         self._revision = -1
         self._static: dict[str, dict[str, Rule]] = {}
@@ -53,7 +46,7 @@ class Router:
 
         :raises HTTPException: if there is none, or a redirect is the answer.
         """
-        url_map = self._app.url_map
+        url_map = ctx.app.url_map
         if url_map is not self._map or getattr(url_map, "revision", None) != self._revision:
             self._compile(url_map)
         request = ctx.request
@@ -62,25 +55,16 @@ class Router:
             rule = rules.get(request.method)
             if rule is not None and self._is_plain(ctx):
                 return rule, {}
-        return self._match_long(ctx)
-
-    def _match_long(
-        self, ctx: RequestContext
-    ) -> tuple[Rule | None, dict[str, t.Any] | None]:
         adapter = ctx.url_adapter
-        if adapter is None:
-            if ctx.request.routing_exception is not None:
-                raise ctx.request.routing_exception
-            return None, None
-        try:
+        if adapter is not None:
             return adapter.match(return_rule=True)
-        except RequestRedirect as redirect:
-            redirect.new_url = _relative(redirect.new_url, adapter)
-            raise
+        if request.routing_exception is not None:
+            raise request.routing_exception
+        return None, None
 
     def _is_plain(self, ctx: RequestContext) -> bool:
         """Whether nothing but path and method decides on this request."""
-        app = self._app
+        app = ctx.app
         if (
             app.subdomain_matching
             or app.url_map.host_matching
@@ -137,14 +121,3 @@ def _is_static(rule: Rule, url_map: werkzeug.routing.Map) -> bool:
         or any(character in rule.rule for character in "|<>")
     )
 
-
-def _relative(url: str, adapter: MapAdapter) -> str:
-    """Leave scheme and host out of a redirect that stays on them.
-
-    They come from the request's Host header, which whoever sent it has chosen.
-    """
-    parts = urlsplit(url)
-    if parts.netloc != adapter.get_host(None):
-        return url
-    path = "/" + parts.path.lstrip("/")
-    return f"{path}?{parts.query}" if parts.query else path

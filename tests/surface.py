@@ -116,15 +116,27 @@ def compare_callables(theirs: t.Any, ours: t.Any, path: str) -> Iterator[Differe
         expected, found = inspect.signature(theirs).parameters, inspect.signature(ours).parameters
     except ValueError:  # builtins without a signature
         return
-    if list(positional(expected)) != list(positional(found))[: len(positional(expected))]:
+    if not same_order(expected, found):
         yield path, f"takes ({', '.join(expected)}) in Flask, here ({', '.join(found)})"
         return
     for name, parameter in expected.items():
-        yield from compare_parameters(parameter, found.get(name), f"{path}({name})")
+        if parameter.kind is not parameter.POSITIONAL_ONLY:
+            yield from compare_parameters(parameter, found.get(name), f"{path}({name})")
     for name, parameter in found.items():
         variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if name not in expected and not variable and parameter.default is parameter.empty:
             yield f"{path}({name})", "is not in Flask, but required here"
+
+
+def same_order(
+    expected: t.Mapping[str, inspect.Parameter], found: t.Mapping[str, inspect.Parameter]
+) -> bool:
+    """Tell whether what is passed by position to theirs arrives in the same place in ours."""
+    theirs, ours = positional(expected), positional(found)
+    return len(theirs) <= len(ours) and all(
+        mine == name or expected[name].kind is inspect.Parameter.POSITIONAL_ONLY
+        for name, mine in zip(theirs, ours, strict=False)
+    )
 
 
 def positional(parameters: t.Mapping[str, inspect.Parameter]) -> list[str]:

@@ -68,6 +68,19 @@ def test_module_is_the_same_whichever_name_comes_first() -> None:
     )
 
 
+def test_modules_can_be_reached_through_the_package() -> None:
+    names = [name.partition(".")[2] for name in MODULES if name not in ("flask", "flask.__main__")]
+    run(
+        f"""
+        import asyncflask
+        asyncflask.install_as_flask()
+        import operator, flask
+        for name in {[name for name in names if name != "scaffold"]!r}:
+            operator.attrgetter(name)(flask)
+        """
+    )
+
+
 def test_installing_loads_no_commands_and_no_clients() -> None:
     loaded = run(
         """

@@ -232,7 +232,7 @@ def test_one_interface_serves_two_applications() -> None:
 
 @pytest.mark.parametrize(
     "cookie",
-    ["", "junk", ".", "..", "...", "a.b.c", ".eJw.x.y", "\xff\x00", "e30.aaaaaa.", "=" * 5000],
+    ["", "junk", ".", "..", "...", "a.b.c", ".eJw.x.y", "\xff\x00", "e30.aaaaaa.", "=" * 3000],
 )
 def test_junk_is_an_empty_session(cookie: str) -> None:
     assert name_behind(make_app(), cookie) == "nobody"

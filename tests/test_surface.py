@@ -26,6 +26,7 @@ from tests.surface import same_default
 #: What is different on purpose, and why; a path without the module's name.
 ACCEPTED = {
     "Flask.__call__": "takes ASGI's three arguments besides WSGI's two",
+    "flask.sansio": "a package that only install_as_flask() makes: its modules have other names",
 }
 
 FLASK_MODULES = sorted(
@@ -34,29 +35,23 @@ FLASK_MODULES = sorted(
     if info.name not in ("flask.__main__", "flask.sansio")
 )
 
-#: Names that are not defined where extensions look for them, or that are private.
+#: Names extensions import from where they are not defined, and private ones they use.
 LOAD_BEARING = {
-    "flask.app": ["Rule", "Request", "Response", "request", "session", "g", "current_app", "cli"],
+    "flask.app": ["Rule"],
     "flask.blueprints": ["Blueprint", "BlueprintSetupState"],
-    "flask.cli": ["click", "current_app", "get_debug_flag", "run_simple"],
-    "flask.ctx": ["_AppCtxGlobals", "_sentinel"],
+    "flask.cli": ["click"],
+    "flask.ctx": ["_AppCtxGlobals"],
     "flask.globals": ["_cv_app", "_cv_request"],
-    "flask.helpers": ["werkzeug", "current_app", "request", "session", "request_ctx"],
-    "flask.json": ["provider", "jsonify"],
-    "flask.sansio.app": ["App", "Scaffold", "Config", "JSONProvider", "setupmethod"],
-    "flask.sansio.blueprints": ["Blueprint", "BlueprintSetupState"],
-    "flask.sansio.scaffold": ["Scaffold", "setupmethod", "_endpoint_from_view_func"],
-    "flask.sessions": ["TaggedJSONSerializer", "session_json_serializer"],
+    "flask.helpers": ["werkzeug"],
+    "flask.json": ["provider", "tag"],
+    "flask.sansio.scaffold": ["_endpoint_from_view_func"],
     "flask.signals": ["Namespace"],
-    "flask.testing": ["Client", "EnvironBuilder", "CliRunner"],
-    "flask.views": ["http_method_funcs"],
-    "flask.wrappers": ["RequestBase", "ResponseBase"],
 }
 LOAD_BEARING_METHODS = ["Flask._method_route", "Blueprint._method_route"]
 
 
 def accepted(path: str) -> list[str]:
-    return [entry for entry in ACCEPTED if path.endswith(f".{entry}")]
+    return [entry for entry in ACCEPTED if f".{path}".endswith(f".{entry}")]
 
 
 def check(differences: t.Iterable[Difference]) -> None:

@@ -338,7 +338,7 @@ def test_async_views_render_either_way() -> None:
     app = make_app({"name.html": "{{ request.args.name }} {{ session.x }}"})
 
     @app.get("/async")
-    async def view() -> str:
+    async def async_call() -> str:
         session["x"] = 1
         return await render_template_async("name.html")
 

@@ -98,7 +98,8 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
             key = f"HTTP_{key}"
         environ[key] = value
     for key, value in scope.get("wsgi_environ", {}).items():
-        if not (key in _GATEWAY_KEYS or key.startswith(("HTTP_", "wsgi."))):
+        gateway = key in _GATEWAY_KEYS or key.startswith(("HTTP_", "wsgi."))
+        if not gateway or key == "wsgi.errors":
             environ[key] = value
     return environ
 

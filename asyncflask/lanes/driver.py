@@ -261,11 +261,12 @@ class Driver:
             self.context.run(self._steps)
         finally:
             here.driver = before
-        stay = self.keep if self._finished else True
-        self._parked = stay and worker is not None
+        stay = worker is not None and (self.keep if self._finished else True)
+        self._parked = stay
         if self.loop is not None:
             self._mailbox.deliver(self)
-        return self._parked
+        # From here on the driver is the loop's: it may have been driven on already.
+        return stay
 
     def _steps(self) -> None:
         self._finished = True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from urllib.parse import urlsplit
 
 from starlette.responses import Response as StarletteResponse
 from starlette.responses import StreamingResponse
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
 if t.TYPE_CHECKING:
@@ -93,6 +95,10 @@ def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
         return rv
     if isinstance(rv, (dict, list)):
         return app.json.response(rv)
+    if isinstance(rv, RequestRedirect):
+        response = kind.force_type(t.cast(BaseResponse, rv.get_response(request.environ)))
+        response.location = _relative(rv.new_url, request)
+        return response
     if isinstance(rv, HTTPException):
         return kind.force_type(t.cast(BaseResponse, rv.get_response(request.environ)), request.environ)
     if isinstance(rv, StarletteResponse):
@@ -103,6 +109,19 @@ def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
         f"The view function for {request.endpoint!r} did not return a valid response."
         f" {_ALLOWED}, but it was a {type(rv).__name__}."
     )
+
+
+def _relative(url: str, request: Request) -> str:
+    """Leave scheme and host out of a redirect of the router that stays on them.
+
+    They come from the request's Host header, which whoever sent it has chosen.
+    """
+    parts = urlsplit(url)
+    if parts.netloc != request.host or parts.scheme != request.scheme:
+        return url
+    # One slash: two would make a host of what follows.
+    path = "/" + parts.path.lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _from_wsgi(kind: type[Response], request: Request, rv: t.Any) -> Response:

@@ -35,6 +35,7 @@ from ..signals import request_started
 from . import returns
 
 if t.TYPE_CHECKING:
+    from ..adapters.body import Body
     from ..app import Flask
     from ..ctx import RequestContext
     from ..wrappers import Request
@@ -85,8 +86,9 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     try:
         plan = ctx.plan
         body = ctx.request.body
-        if body is not None and plan.starts_on_thread and not ctx.request.has_header(b"expect"):
-            await body.prefetch()
+        waits = body is not None and plan.starts_on_thread and not lane.threaded
+        if waits and not ctx.request.has_header(b"expect"):
+            await t.cast("Body", body).prefetch()
         if request_started.receivers:
             await send_signal(lane, request_started, app)
         rv: t.Any = None

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from .environment import CACHE
+from .environment import exclusive
 from .environment import FLASK_VERSION
 from .environment import prepare
 from .environment import ROOT
@@ -22,6 +23,11 @@ BASELINE = 489
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on Flask and on asyncflask and compare."""
     options = _parse(arguments)
+    with exclusive():
+        return _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> int:
     selection = ["-k", options.keyword] if options.keyword else []
     known = read_known()
     suite = prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +33,24 @@ class Suite:
     python: Path
 
 
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Let one run at a time work in the cache; a second one waits for the first."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another run to end", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def prepare() -> Suite:
     """Make sure that the suite and its environment are in the cache.
 
     :returns: the suite; a second call finds everything there.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
     return Suite(folder=_fetch_flask(), python=_make_environment())
 
 

@@ -6,6 +6,7 @@ results are written line by line as they come: what a crash leaves behind can be
 
 from __future__ import annotations
 
+import contextvars
 import faulthandler
 import importlib.metadata
 import json
@@ -16,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from _pytest.runner import pytest_runtest_protocol as run_protocol
 
 IMPLEMENTATION = os.environ["COMPAT_IMPLEMENTATION"]
 RESULTS = Path(os.environ["COMPAT_RESULTS"])
@@ -61,18 +63,21 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
         _write(collect=report.nodeid, detail=_last_line(report))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> t.Generator[None, t.Any, t.Any]:
-    """Give each test a limited time: a signal first, then the end of the process."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Run a test in limited time: a signal first, then the end of the process."""
     _write(start=item.nodeid)
     signal.signal(signal.SIGALRM, _on_alarm)
     signal.setitimer(signal.ITIMER_REAL, TIMEOUT)
     faulthandler.dump_traceback_later(2 * TIMEOUT, exit=True, file=STDERR)
     try:
-        return (yield)
+        # In a Context of its own: a context that a test leaves pushed fails this test
+        # (by a fixture of the suite), and not all that follow.
+        contextvars.copy_context().run(run_protocol, item, nextitem)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
+    return True
 
 
 def _on_alarm(number: int, frame: object) -> t.NoReturn:
