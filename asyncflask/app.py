@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
 import sys
@@ -14,7 +15,6 @@ from werkzeug.routing import BuildError as BuildError
 from werkzeug.routing import MapAdapter
 from werkzeug.routing import Rule as Rule
 from werkzeug.sansio.utils import get_host
-from werkzeug.utils import cached_property
 
 from . import typing as ft
 from .adapters.asgi import handle_http
@@ -44,7 +44,6 @@ from .pipeline.plan import Plan
 from .pipeline.plan import find_overrides
 from .pipeline.plan import is_overridable
 from .pipeline.plan import overridable
-from .pipeline.plan import plan_for
 from .routing import Router
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
@@ -153,11 +152,11 @@ class Flask(App):
 
     # -- what requests run, settled at the first one -----------------------------------------
 
-    @cached_property
+    @functools.cached_property
     def _overrides(self) -> dict[str, Stage]:
         return find_overrides(self)
 
-    @cached_property
+    @functools.cached_property
     def _session_stages(self) -> tuple[Stage, Stage]:
         interface = self.session_interface
         return (
@@ -165,15 +164,15 @@ class Flask(App):
             (interface.save_session, colour_of(interface.save_session)),
         )
 
-    @cached_property
+    @functools.cached_property
     def _workers(self) -> Workers:
         return workers_for(self.config["SYNC_THREADS"], self.config["SYNC_QUEUE_LIMIT"])
 
     def _plan_for(self, endpoint: str | None) -> Plan:
-        return plan_for(self, endpoint)
-
-    def _match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        return self._router.match(ctx)
+        plan = self._plans.get(endpoint)
+        if plan is None or not plan.is_current():
+            plan = self._plans[endpoint] = Plan(self, endpoint)
+        return plan
 
     # -- serving -----------------------------------------------------------------------------
 
@@ -193,11 +192,13 @@ class Flask(App):
         """The ASGI face; ``app.asgi_app = Middleware(app.asgi_app)`` wraps it."""
         if not self._serving:
             self._serving = True
-        if not self._middleware:
-            return self._serve(scope, receive, send)
-        if self._stack is None:
-            self._stack = self._build_stack()
-        return self._stack(scope, receive, send)
+        if self._middleware:
+            if self._stack is None:
+                self._stack = self._build_stack()
+            return self._stack(scope, receive, send)
+        if scope["type"] == "http":
+            return handle_http(self, scope, receive, send)
+        return self._serve(scope, receive, send)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -269,6 +270,7 @@ class Flask(App):
 
     # -- contexts ----------------------------------------------------------------------------
 
+    @overridable
     def app_context(self) -> AppContext:
         """Make an application context, for ``with`` and ``async with``."""
         return AppContext(self)
@@ -294,14 +296,9 @@ class Flask(App):
         finally:
             builder.close()
 
-    def _context_for(self, request: Request) -> RequestContext:
-        if "request_context" in self._overrides:
-            return self.request_context(request.environ)
-        return RequestContext(self, t.cast("WSGIEnvironment", None), request=request)
-
     # -- testing and the command line ----------------------------------------------------------
 
-    @cached_property
+    @functools.cached_property
     def cli(self) -> AppGroup:
         """The application's commands; ``@app.cli.command()`` adds one."""
         from .cli import AppGroup
@@ -565,6 +562,7 @@ class Flask(App):
 
     def _run_here(self, stage: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         ctx = request_ctx._get_current_object()  # type: ignore[attr-defined]
+        ctx.refresh_plan()
         return run_here(lambda lane: stage(self, ctx, lane, *args))
 
 

@@ -43,6 +43,9 @@ if t.TYPE_CHECKING:
     from .wrappers import Request
     from .wrappers import Response
 
+Entry: t.TypeAlias = "tuple[Token[t.Any], AppContext | None]"
+"""A push: how to undo it, and the application context that was pushed along with it."""
+
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 _sentinel: t.Any = object()
 
@@ -145,29 +148,21 @@ def has_app_context() -> bool:
     return _cv_app.get(None) is not None
 
 
-T_entry = t.TypeVar("T_entry")
-
-
-def _reset(
-    var: ContextVar[t.Any], entries: list[T_entry], token_of: t.Callable[[T_entry], Token[t.Any]]
-) -> T_entry:
+def _reset(var: ContextVar[t.Any], entries: list[Entry]) -> AppContext | None:
     """Undo the last push that was made in the current ``contextvars.Context``.
 
     A context can be pushed in several at once: a stream keeps it in the request's, a test
     client in the test's. Which of them pops first is not known.
+
+    :returns: the application context that was pushed along with it.
     """
-    for entry in reversed(entries):
+    for index in range(len(entries) - 1, -1, -1):
         try:
-            var.reset(token_of(entry))
+            var.reset(entries[index][0])
         except ValueError:
             continue
-        entries.remove(entry)
-        return entry
+        return entries.pop(index)[1]
     raise RuntimeError(f"{var.name!r} was popped where it had not been pushed.")
-
-
-def _token_of(entry: tuple[Token[t.Any], AppContext | None]) -> Token[t.Any]:
-    return entry[0]
 
 
 class _Context:
@@ -178,6 +173,9 @@ class _Context:
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         raise TypeError("_Context is a base class.")
+
+    def refresh_plan(self) -> None:
+        """Take note of hooks that were registered since the context was pushed."""
 
     def push(self) -> None:
         """Make the context the current one.
@@ -194,6 +192,7 @@ class _Context:
         """
         if exc is _sentinel:
             exc = sys.exc_info()[1]
+        self.refresh_plan()
         run_here(lambda lane: self._pop(lane, exc))
 
     async def push_async(self) -> None:
@@ -205,6 +204,7 @@ class _Context:
 
         :param exc: what ended the context.
         """
+        self.refresh_plan()
         await run_inline(lambda lane: self._pop(lane, exc))
 
     def __enter__(self) -> t.Self:
@@ -243,7 +243,7 @@ class AppContext(_Context):
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self._cv_tokens: list[Token[AppContext]] = []
+        self._cv_tokens: list[Entry] = []
 
     @property
     def g(self) -> _AppCtxGlobals:
@@ -268,27 +268,27 @@ class AppContext(_Context):
         self._url_adapter = value
 
     async def _push(self, lane: Lane) -> None:
-        self._cv_tokens.append(_cv_app.set(self))
+        self._cv_tokens.append((_cv_app.set(self), None))
         if appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, self.app)
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         try:
-            if len(self._cv_tokens) == 1 and self._has_teardown():
-                await teardown_stage(self.app, lane, "do_teardown_appcontext", self, exc)
+            if len(self._cv_tokens) == 1:
+                app = self.app
+                if (
+                    app.teardown_appcontext_funcs
+                    or appcontext_tearing_down.receivers
+                    or app._overrides
+                ):
+                    await teardown_stage(app, lane, "do_teardown_appcontext", self, exc)
         finally:
             current = _cv_app.get(None)
-            _reset(_cv_app, self._cv_tokens, lambda token: token)
+            _reset(_cv_app, self._cv_tokens)
         if current is not self:
             raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
         if appcontext_popped.receivers:
             await send_signal(lane, appcontext_popped, self.app)
-
-    def _has_teardown(self) -> bool:
-        app = self.app
-        return bool(
-            app.teardown_appcontext_funcs or appcontext_tearing_down.receivers or app._overrides
-        )
 
 
 class RequestContext(_Context):
@@ -314,7 +314,8 @@ class RequestContext(_Context):
     _stored_session: SessionMixin | None = None
     _session_deferred = False
     _url_adapter: MapAdapter | None = _sentinel
-    _plan: Plan | None = None
+    plan: Plan
+    """The stages of the matched endpoint, known once the context was pushed."""
 
     def __init__(
         self,
@@ -331,7 +332,7 @@ class RequestContext(_Context):
         if session is not None:
             self._stored_session = session
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
-        self._cv_tokens: list[tuple[Token[RequestContext], AppContext | None]] = []
+        self._cv_tokens: list[Entry] = []
 
     @property
     def url_adapter(self) -> MapAdapter | None:
@@ -378,13 +379,10 @@ class RequestContext(_Context):
     def _session(self, value: SessionMixin | None) -> None:
         self._stored_session = value
 
-    @property
-    def plan(self) -> Plan:
-        """The compiled stages of the matched endpoint."""
-        plan = self._plan
-        if plan is None:
-            plan = self._plan = self.app._plan_for(self.request.endpoint)
-        return plan
+    def refresh_plan(self) -> None:
+        """Take note of hooks that were registered since the context was pushed."""
+        rule = self.request.url_rule
+        self.plan = self.app._plan_for(None if rule is None else rule.endpoint)
 
     def copy(self) -> RequestContext:
         """Give a context of its own with the same request and session, to be pushed elsewhere."""
@@ -401,7 +399,7 @@ class RequestContext(_Context):
         """Match the request; a subclass may do it in its own way."""
         request = self.request
         try:
-            request.url_rule, request.view_args = self.app._match(self)
+            request.url_rule, request.view_args = self.app._router.match(self)
         except HTTPException as exc:
             request.routing_exception = exc
 
@@ -410,8 +408,8 @@ class RequestContext(_Context):
         app_ctx: AppContext | None = None
         current = _cv_app.get(None)
         if current is None or current.app is not app or (self.isolated and not self._cv_tokens):
-            app_ctx = app.app_context()
-            app_ctx._cv_tokens.append(_cv_app.set(app_ctx))
+            app_ctx = app.app_context() if app._overrides else AppContext(app)
+            app_ctx._cv_tokens.append((_cv_app.set(app_ctx), None))
         self._cv_tokens.append((_cv_request.set(self), app_ctx))
         if app_ctx is not None and appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, app)
@@ -424,21 +422,24 @@ class RequestContext(_Context):
                 if session is None:
                     session = app.session_interface.make_null_session(app)
                 self._session = session
-        if self.request.url_rule is None and self.request.routing_exception is None:
+        request = self.request
+        if request.url_rule is None and request.routing_exception is None:
             self.match_request()
+        rule = request.url_rule
+        self.plan = app._plan_for(None if rule is None else rule.endpoint)
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         last = len(self._cv_tokens) == 1
         request = self.request
         try:
             if last:
-                plan = self.plan
-                if plan.teardown or request_tearing_down.receivers or self.app._overrides:
+                if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
                     await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
-                request.close()
+                if request._closes or "files" in request.__dict__:
+                    request.close()
         finally:
             current = _cv_request.get(None)
-            _, app_ctx = _reset(_cv_request, self._cv_tokens, _token_of)
+            app_ctx = _reset(_cv_request, self._cv_tokens)
             if last and "environ" in request.__dict__:
                 # A reference circle would keep the request alive until the collector comes.
                 request.environ["werkzeug.request"] = None
@@ -453,18 +454,19 @@ class RequestContext(_Context):
         One that nobody has opened is opened if a cookie came: it may be permanent, and those
         are sent again with each response.
         """
-        if self._stored_session is None and not self.request.has_header(b"cookie"):
-            return None
+        if self._stored_session is None:
+            raw = self.request.raw_headers
+            if b"cookie" not in raw if raw is not None else not self.request.cookies:
+                return None
         session = self._session
         if session is None or self.app.session_interface.is_null_session(session):
             return None
         return session
 
-    def keep_if_asked(self) -> None:
-        """Hand both contexts to a test client that wants to go on using them."""
-        if self.preserve is not None:
-            self.preserve(_cv_app.get())
-            self.preserve(self)
+    def hand_over(self, preserve: t.Callable[[t.Any], t.Any]) -> None:
+        """Hand both contexts to a test client that goes on using them."""
+        preserve(_cv_app.get())
+        preserve(self)
 
     def __repr__(self) -> str:
         request = self.request

@@ -1,10 +1,11 @@
-"""The ``run`` command: a development server."""
+"""The development server: the ``run`` command, and ``app.run()``."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import sys
 import typing as t
 from importlib import import_module
 
@@ -20,6 +21,8 @@ if t.TYPE_CHECKING:
 
     from .app import Flask
 
+#: Says that app.run() is not to serve: a command of the program imports the application.
+_FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
 #: Tells the processes that the reloader starts which application to load, and how.
 _RELOAD_VARIABLE = "ASYNCFLASK_RELOAD"
 
@@ -169,40 +172,138 @@ def run_command(
     """
     app = info.load_app()
     debug = get_debug_flag()
-    reload = debug if reload is None else reload
-    if debugger:
-        _show_notice("There is no interactive debugger; tracebacks are printed here.")
-    if reload and info.create_app is not None:
-        _show_notice("Not reloading: the application comes from a callable, not from an import.")
-        reload = False
-    elif reload and cert is not None and not isinstance(cert, (str, tuple)):
-        _show_notice("Not reloading: an SSLContext cannot be given to another process.")
-        reload = False
     show_server_banner(debug, info.app_import_path)
+    _serve(
+        app,
+        None if info.create_app is not None else info.app_import_path or "",
+        cert,
+        reload=debug if reload is None else reload,
+        debugger=bool(debugger),
+        threaded=with_threads,
+        extra_files=extra_files or (),
+        exclude_patterns=exclude_patterns or (),
+        options={"host": host, "port": port},
+    )
 
-    with _server_options(host, port, cert) as options:
-        if reload:
-            _serve_reloading(
-                info.app_import_path, app, with_threads, extra_files, exclude_patterns, options
-            )
-        else:
-            _apply_threads(app, with_threads)
-            _serve(app, None if isinstance(cert, (str, tuple)) else cert, options)
+
+def run_app(
+    app: Flask,
+    host: str,
+    port: int,
+    *,
+    use_reloader: bool | None = None,
+    use_debugger: bool = False,
+    threaded: bool = True,
+    ssl_context: t.Any = None,
+    extra_files: t.Iterable[str] = (),
+    exclude_patterns: t.Iterable[str] = (),
+    **options: t.Any,
+) -> None:
+    """Serve an application from a script of its own, for ``app.run()``.
+
+    It does nothing when the script is imported by a command of ``asyncflask``.
+
+    :param use_reloader: whether to restart when code changes; default: in debug mode. The script
+        must have the application in a global variable for that.
+    :param use_debugger: is said not to be there.
+    :param threaded: whether sync views run on several threads.
+    :param ssl_context: a pair of files, ``"adhoc"``, or an ``SSLContext``.
+    :param extra_files: more files to watch.
+    :param exclude_patterns: patterns of files not to watch.
+    :param options: for :func:`uvicorn.run`.
+    """
+    if os.environ.get(_FROM_COMMAND_VARIABLE) == "true":
+        if _RELOAD_VARIABLE not in os.environ:
+            _show_notice("Ignoring app.run(): a command is running. Guard it with 'if __name__'.")
+        return
+    show_server_banner(app.debug, app.name)
+    use_reloader = app.debug if use_reloader is None else use_reloader
+    other = _other_server()
+    if other is not None:
+        options = {"ssl_context": ssl_context, "threaded": threaded, **options}
+        other(host, port, app, use_reloader=use_reloader, use_debugger=use_debugger, **options)
+        return
+    _serve(
+        app,
+        _path_in_script(app),
+        ssl_context,
+        reload=use_reloader,
+        debugger=use_debugger,
+        threaded=threaded,
+        extra_files=extra_files or (),
+        exclude_patterns=exclude_patterns or (),
+        options={"host": host, "port": port, **options},
+    )
+
+
+def _other_server() -> t.Callable[..., t.Any] | None:
+    """Give what a tool or a test has put in the place of Werkzeug's server.
+
+    ``app.run()`` of Flask goes through that function, so whoever wants to catch it replaces it.
+    """
+    from werkzeug import serving
+
+    run_simple = serving.run_simple
+    own = getattr(run_simple, "__module__", None) == serving.__name__
+    return None if own else run_simple
+
+
+def _path_in_script(app: Flask) -> str | None:
+    """Tell where the running script has the application, as ``--app`` would."""
+    script = sys.modules["__main__"]
+    path = getattr(script, "__file__", None)
+    names = [name for name, value in vars(script).items() if value is app]
+    return f"{os.path.abspath(path)}:{names[0]}" if path and names else None
 
 
 def _show_notice(message: str) -> None:
     click.secho(f" * {message}", err=True, fg="yellow")
 
 
+def _serve(
+    app: Flask,
+    import_path: str | None,
+    cert: t.Any,
+    *,
+    reload: bool,
+    debugger: bool,
+    threaded: bool,
+    extra_files: t.Iterable[str],
+    exclude_patterns: t.Iterable[str],
+    options: dict[str, t.Any],
+) -> None:
+    """Serve until the process is told to stop.
+
+    :param import_path: where another process finds the application, ``""`` if it is to look in
+        the usual places; ``None`` if it cannot.
+    """
+    if debugger:
+        _show_notice("There is no interactive debugger; tracebacks are printed here.")
+    obstacle = _obstacle_to_reloading(import_path, cert) if reload else None
+    if obstacle is not None:
+        _show_notice(f"Not reloading: {obstacle}.")
+        reload = False
+    with _certificate_files(cert, options["host"]) as files:
+        options = {"workers": 1, "interface": "asgi3", **options, **files}
+        if reload:
+            options |= _reload_options(app, extra_files, exclude_patterns)
+            _serve_reloading(app, import_path, threaded, options)
+        else:
+            _apply_threads(app, threaded)
+            _serve_here(app, cert, options)
+
+
+def _obstacle_to_reloading(import_path: str | None, cert: t.Any) -> str | None:
+    if import_path is None:
+        return "the application cannot be imported, since a callable or local code made it"
+    if cert is not None and not isinstance(cert, (str, tuple)):
+        return "an SSLContext cannot be given to another process"
+    return None
+
+
 @contextlib.contextmanager
-def _server_options(host: str, port: int, cert: t.Any) -> t.Iterator[dict[str, t.Any]]:
-    """Give uvicorn's options; the files of a certificate made on the spot last as long."""
-    options: dict[str, t.Any] = {
-        "host": host,
-        "port": port,
-        "workers": 1,
-        "interface": "asgi3",
-    }
+def _certificate_files(cert: t.Any, host: str) -> t.Iterator[dict[str, t.Any]]:
+    """Give uvicorn's options for a certificate; one that is made on the spot lasts as long."""
     with contextlib.ExitStack() as stack:
         if cert == "adhoc":
             from tempfile import TemporaryDirectory
@@ -212,58 +313,58 @@ def _server_options(host: str, port: int, cert: t.Any) -> t.Iterator[dict[str, t
             folder = stack.enter_context(TemporaryDirectory(prefix="asyncflask-"))
             cert = make_ssl_devcert(os.path.join(folder, "adhoc"), host=host)
         if isinstance(cert, tuple):
-            options["ssl_certfile"], options["ssl_keyfile"] = cert
-        yield options
+            yield {"ssl_certfile": cert[0], "ssl_keyfile": cert[1]}
+        else:
+            yield {}
 
 
-def _serve(app: Flask, ssl_context: ssl.SSLContext | None, options: dict[str, t.Any]) -> None:
+def _serve_here(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
     import uvicorn
 
-    if ssl_context is None:
+    if cert is None or isinstance(cert, (str, tuple)):
         uvicorn.run(app, **options)
         return
     config = uvicorn.Config(app, **options)
     config.load()
-    config.ssl = ssl_context
+    config.ssl = cert
     uvicorn.Server(config).run()
 
 
 def _serve_reloading(
-    app_import_path: str | None,
-    app: Flask,
-    with_threads: bool,
-    extra_files: list[str] | None,
-    exclude_patterns: list[str] | None,
-    options: dict[str, t.Any],
+    app: Flask, import_path: str | None, threaded: bool, options: dict[str, t.Any]
 ) -> None:
     import uvicorn
 
-    os.environ[_RELOAD_VARIABLE] = json.dumps([app_import_path, with_threads])
+    os.environ[_RELOAD_VARIABLE] = json.dumps([import_path, threaded])
+    os.environ[_FROM_COMMAND_VARIABLE] = "true"
+    os.environ["FLASK_DEBUG"] = "1" if app.debug else "0"
+    uvicorn.run(f"{__name__}:make_reloaded_app", factory=True, reload=True, **options)
+
+
+def _reload_options(
+    app: Flask, extra_files: t.Iterable[str], exclude_patterns: t.Iterable[str]
+) -> dict[str, list[str]]:
     folders = {os.getcwd(), app.root_path}
     names = set()
-    for path in map(os.path.abspath, extra_files or ()):
+    for path in map(os.path.abspath, extra_files):
         folders.add(path if os.path.isdir(path) else os.path.dirname(path))
         names.add(os.path.basename(path))
-    uvicorn.run(
-        f"{__name__}:make_reloaded_app",
-        factory=True,
-        reload=True,
-        reload_dirs=sorted(folders),
-        reload_includes=sorted(names),
+    return {
+        "reload_dirs": sorted(folders),
+        "reload_includes": sorted(names),
         # uvicorn looks for files that match below the current directory: nothing absolute.
-        reload_excludes=[pattern.lstrip(os.sep) for pattern in exclude_patterns or ()],
-        **options,
-    )
+        "reload_excludes": [pattern.lstrip(os.sep) for pattern in exclude_patterns],
+    }
 
 
 def make_reloaded_app() -> Flask:
-    """Load the application in a process that the reloader of ``run`` has started."""
-    app_import_path, with_threads = json.loads(os.environ[_RELOAD_VARIABLE])
-    app = ScriptInfo(app_import_path=app_import_path).load_app()
-    _apply_threads(app, with_threads)
+    """Load the application in a process that the reloader has started."""
+    import_path, threaded = json.loads(os.environ[_RELOAD_VARIABLE])
+    app = ScriptInfo(app_import_path=import_path).load_app()
+    _apply_threads(app, threaded)
     return app
 
 
-def _apply_threads(app: Flask, with_threads: bool) -> None:
-    if not with_threads:
+def _apply_threads(app: Flask, threaded: bool) -> None:
+    if not threaded:
         app.config["SYNC_THREADS"] = 1

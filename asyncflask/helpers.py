@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -12,7 +11,6 @@ import typing as t
 from collections.abc import AsyncIterable
 from collections.abc import AsyncIterator
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from datetime import datetime
@@ -30,6 +28,9 @@ from .globals import session
 from .signals import message_flashed
 
 if t.TYPE_CHECKING:
+    from contextvars import Token
+
+    from .ctx import AppContext
     from .ctx import RequestContext
     from .wrappers import Response
 
@@ -81,11 +82,9 @@ def stream_with_context(generator_or_function: t.Any) -> t.Any:
     """
     stream = generator_or_function
     if isinstance(stream, Iterable):
-        kept = _keep_context(iter(stream), _context_to_keep())
-        next(kept)
-        return kept
+        return _KeptStream(iter(stream))
     if isinstance(stream, AsyncIterable):
-        return _KeptStream(aiter(stream), _context_to_keep())
+        return _KeptAsyncStream(aiter(stream))
     if not callable(stream):
         raise TypeError(
             f"stream_with_context() got {stream!r}, which is neither a stream nor a function that"
@@ -98,58 +97,115 @@ def stream_with_context(generator_or_function: t.Any) -> t.Any:
     return functools.update_wrapper(make_stream, stream)
 
 
-def _context_to_keep() -> RequestContext:
-    ctx = _cv_request.get(None)
-    if ctx is None:
-        raise RuntimeError(
-            "stream_with_context() was called while no request context is active, so there is"
-            " none to keep. Call it in a view, or in a test within app.test_request_context()."
-        )
-    return ctx
+def release_streams(ctx: RequestContext) -> None:
+    """Stop waiting for the streams made so far; for a request that failed after making some.
+
+    The traceback keeps such a stream alive for as long as somebody keeps the error. Should one be
+    read nevertheless, it still sees its request.
+
+    :param ctx: the context of the request.
+    """
+    for hold in _holds_of(ctx).copy():
+        if hold.let_go():
+            ctx.pop(None)
 
 
-def _keep_context(stream: Iterator[T], ctx: RequestContext) -> Generator[T, None, None]:
-    """Push *ctx* at the first step, which gives nothing of the stream, and pop it at the end."""
-    with ctx, _closing(stream):
-        yield t.cast(T, None)
-        # Not "yield from", which would close the stream as well.
-        for item in stream:  # noqa: UP028
-            yield item
+def _holds_of(ctx: RequestContext) -> set[_Hold]:
+    holds: set[_Hold] = vars(ctx).setdefault("_holds", set())
+    return holds
 
 
-@contextlib.contextmanager
-def _closing(stream: object) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        close = getattr(stream, "close", None)
-        if close is not None:
-            close()
+class _Hold:
+    """One more push of the current request context; ``with`` makes it current where it is not.
 
-
-class _KeptStream(AsyncIterator[T]):
-    """An async stream that holds a request context from its creation to its end.
-
-    No generator, since an async one that nobody starts can neither push nor pop anything.
+    A stream may be read in another ``contextvars.Context`` than it was made in: by a task of its
+    own, by a foreign response class, or dropped by the garbage collector anywhere.
     """
 
-    __slots__ = ("_ctx", "_stream")
+    __slots__ = ("_tokens", "app_ctx", "ctx")
 
-    def __init__(self, stream: AsyncIterator[T], ctx: RequestContext) -> None:
+    def __init__(self) -> None:
+        ctx = _cv_request.get(None)
+        if ctx is None:
+            raise RuntimeError(
+                "stream_with_context() was called while no request context is active, so there is"
+                " none to keep. Call it in a view, or in a test in app.test_request_context()."
+            )
         ctx.push()
+        self.ctx = ctx
+        self.app_ctx = _cv_app.get()
+        _holds_of(ctx).add(self)
+
+    def let_go(self) -> bool:
+        """Forget the push; true for who has to pop the context, so once only."""
+        holds = _holds_of(self.ctx)
+        held = self in holds
+        holds.discard(self)
+        return held
+
+    def __enter__(self) -> None:
+        self._tokens: tuple[Token[AppContext], Token[RequestContext]] | None = None
+        if _cv_request.get(None) is not self.ctx:
+            self._tokens = _cv_app.set(self.app_ctx), _cv_request.set(self.ctx)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._tokens is not None:
+            _cv_app.reset(self._tokens[0])
+            _cv_request.reset(self._tokens[1])
+
+
+class _KeptStream(Iterator[T]):
+    """A stream that holds a request context from its creation, not its start, to its end."""
+
+    def __init__(self, stream: Iterator[T]) -> None:
         self._stream = stream
-        self._ctx: RequestContext | None = ctx
+        self._hold: _Hold | None = _Hold()
+
+    def __next__(self) -> T:
+        if self._hold is None:
+            raise StopIteration
+        try:
+            with self._hold:
+                return next(self._stream)
+        except BaseException as exc:
+            self._end(None if isinstance(exc, StopIteration) else exc)
+            raise
+
+    def close(self) -> None:
+        """End the stream early; teardown functions get the ``GeneratorExit`` a generator gets."""
+        self._end(GeneratorExit())
+
+    def _end(self, exc: BaseException | None) -> None:
+        hold, self._hold = self._hold, None
+        if hold is None:
+            return
+        with hold:
+            try:
+                getattr(self._stream, "close", _do_nothing)()
+            finally:
+                if hold.let_go():
+                    hold.ctx.pop(exc)
+
+    def __del__(self) -> None:
+        if getattr(self, "_hold", None) is not None:
+            self.close()
+
+
+class _KeptAsyncStream(AsyncIterator[T]):
+    """The same for an async stream."""
+
+    def __init__(self, stream: AsyncIterator[T]) -> None:
+        self._stream = stream
+        self._hold: _Hold | None = _Hold()
 
     async def __anext__(self) -> T:
-        if self._ctx is None:
+        if self._hold is None:
             raise StopAsyncIteration
         try:
-            return await anext(self._stream)
-        except StopAsyncIteration:
-            await self._end(None)
-            raise
+            with self._hold:
+                return await anext(self._stream)
         except BaseException as exc:
-            await self._end(exc)
+            await self._end(None if isinstance(exc, StopAsyncIteration) else exc)
             raise
 
     async def aclose(self) -> None:
@@ -157,21 +213,30 @@ class _KeptStream(AsyncIterator[T]):
         await self._end(GeneratorExit())
 
     async def _end(self, exc: BaseException | None) -> None:
-        ctx, self._ctx = self._ctx, None
-        if ctx is None:
+        hold, self._hold = self._hold, None
+        if hold is None:
             return
-        try:
-            close = getattr(self._stream, "aclose", None)
-            if close is not None:
-                await close()
-        finally:
-            await ctx.pop_async(exc)
+        with hold:
+            try:
+                await getattr(self._stream, "aclose", _do_nothing_async)()
+            finally:
+                if hold.let_go():
+                    await hold.ctx.pop_async(exc)
 
     def __del__(self) -> None:
-        ctx = getattr(self, "_ctx", None)
-        if ctx is not None:
-            # Dropped unread, as when the view failed after making it.
-            ctx.pop(GeneratorExit())
+        hold: _Hold | None = getattr(self, "_hold", None)
+        if hold is not None and hold.let_go():
+            # Nothing can be awaited here; what was wrapped is closed by its own finalizer.
+            with hold:
+                hold.ctx.pop(GeneratorExit())
+
+
+def _do_nothing() -> None:
+    return None
+
+
+async def _do_nothing_async() -> None:
+    return None
 
 
 # -- responses and errors --------------------------------------------------------------------

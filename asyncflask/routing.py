@@ -39,7 +39,7 @@ class Router:
         self._map: werkzeug.routing.Map | None = None
         self._revision = -1
         self._static: dict[str, dict[str, Rule]] = {}
-        self._hosts: dict[str | bytes | None, bool] = {}
+        self._hosts: dict[bytes | None, bool] = {}
 
     def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
         """Give the rule that matches the request, and the values of its variable parts.
@@ -65,15 +65,17 @@ class Router:
     def _is_plain(self, ctx: RequestContext) -> bool:
         """Whether nothing but path and method decides on this request."""
         app = ctx.app
+        request = ctx.request
+        raw = request.raw_headers
+        if raw is None or b"upgrade" in raw or app.config["TRUSTED_HOSTS"] is not None:
+            return False
         if (
             app.subdomain_matching
             or app.url_map.host_matching
-            or app.config["TRUSTED_HOSTS"] is not None
             or "create_url_adapter" in app._overrides
-            or ctx.request.has_header(b"upgrade")
         ):
             return False
-        host = ctx.request.plain_host()
+        host = raw.get(b"host")
         known = self._hosts.get(host)
         if known is None:
             known = self._check_host(ctx)

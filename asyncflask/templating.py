@@ -24,7 +24,6 @@ from .lanes import is_async
 from .lanes import run_awaitable
 from .lanes import run_sync
 from .lanes import SYNC
-from .lanes import workers_for
 from .signals import before_render_template
 from .signals import template_rendered
 
@@ -447,8 +446,7 @@ async def _announce_async(app: Flask, signal: Signal, template: Template, contex
 async def _call(app: Flask, func: t.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> t.Any:
     """Call user code where its colour belongs, sync code on a thread of the application's pool."""
     if colour_of(func) == SYNC:
-        workers = workers_for(app.config["SYNC_THREADS"], app.config["SYNC_QUEUE_LIMIT"])
-        value = await run_sync(workers, functools.partial(func, *args, **kwargs))
+        value = await run_sync(app._workers, functools.partial(func, *args, **kwargs))
     else:
         value = func(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value

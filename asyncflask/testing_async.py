@@ -137,7 +137,8 @@ def _base_url_of(app: Flask) -> str:
 
 
 def _has_lifespan(app: Flask) -> bool:
-    return bool(app.before_serving_funcs or app.after_serving_funcs or app.while_serving_gens)
+    functions = (app.before_serving_funcs, app.after_serving_funcs, app.while_serving_gens)
+    return app.lifespan is not None or any(functions)
 
 
 async def _result_of(value: t.Any) -> t.Any:

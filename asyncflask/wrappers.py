@@ -125,8 +125,19 @@ class Request(RequestBase):
 
     receive: Receive | None = None
     """The server's ``receive``, ``None`` under WSGI."""
+    server_context: contextvars.Context
+    """The Context the server called the application in."""
+    workers: Workers
+    """The pool for what blocks."""
     raw_headers: dict[bytes, bytes] | None = None
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
+
+    _closes = False
+
+    def __init_subclass__(cls, **kwargs: t.Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A subclass that closes something of its own is closed with every request.
+        cls._closes = cls.close is not Request.close
 
     _max_content_length: int | None = None
     _max_form_memory_size: int | None = None
@@ -250,12 +261,6 @@ class Request(RequestBase):
             return name in self.raw_headers
         return f"HTTP_{name.decode().upper().replace('-', '_')}" in self.environ
 
-    def plain_host(self) -> str | bytes | None:
-        """Give the Host header as it came."""
-        if self.raw_headers is not None:
-            return self.raw_headers.get(b"host")
-        return t.cast("str | None", self.environ.get("HTTP_HOST"))
-
     @property
     def endpoint(self) -> str | None:
         """The endpoint that matched, ``None`` if none did."""
@@ -330,13 +335,6 @@ class Request(RequestBase):
         spool.seek(0)
         self.__dict__["stream"] = spool
 
-    def connect(self, receive: Receive, workers: Workers) -> None:
-        """Take note of the connection an ASGI request came from; called in the server's Context."""
-        self.receive = receive
-        self._workers = workers
-        self._server_context = contextvars.copy_context()
-        self._server_task = current_task()
-
     def new_body(self, timeout: float | None = None, empty: bool = False) -> Body:
         """Make the body that reads from the connection.
 
@@ -349,9 +347,9 @@ class Request(RequestBase):
             receive,
             length,
             timeout,
-            self._workers,
-            self._server_context,
-            self._server_task,
+            self.workers,
+            self.server_context,
+            None if empty else current_task(),
             empty,
         )
 
@@ -478,12 +476,14 @@ class Response(ResponseBase):
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
         self._status, self._status_code = "200 OK", 200
-        self.headers = Headers()
-        pairs = self.headers._list
+        pairs = [("Content-Length", str(len(body)))]
         mimetype = mimetype or self.default_mimetype
         if mimetype is not None:
-            pairs.append(("Content-Type", _content_type_of(mimetype)))
-        pairs.append(("Content-Length", str(len(body))))
+            full = _content_types.get(mimetype) or _content_type_of(mimetype)
+            pairs.insert(0, ("Content-Type", full))
+        # Headers() would walk through what is known to be two pairs.
+        self.headers = headers = Headers.__new__(Headers)
+        headers._list = pairs
         self.response = [body]
         self.direct_passthrough = direct_passthrough
         self._on_close = []

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import typing as t
 
 import pytest
+from _pytest.runner import pytest_runtest_protocol as run_protocol
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Run each test in a Context of its own: what one leaves behind fails no other."""
+    contextvars.copy_context().run(run_protocol, item, nextitem)
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -24,16 +33,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_context_left() -> t.Iterator[None]:
-    """Fail the test that leaves a context pushed, not the one that trips over it."""
-    from asyncflask import globals as asyncflask_globals
+    """Fail the test that leaves a context pushed."""
+    from asyncflask.globals import _cv_app
+    from asyncflask.globals import _cv_request
 
-    variables = (asyncflask_globals._cv_request, asyncflask_globals._cv_app)
     yield
-    left = []
-    for variable in variables:
-        for _ in range(100):
-            if variable.get(None) is None:
-                break
-            left.append(variable.get())
-            variable.get().pop()
+    left = [pushed for pushed in (_cv_request.get(None), _cv_app.get(None)) if pushed is not None]
     assert left == [], f"the test left contexts pushed: {left!r}"

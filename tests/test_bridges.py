@@ -91,13 +91,13 @@ def wait_until(condition, timeout=5.0):
 
 def test_status_headers_and_body_arrive():
     answer = call(AsgiToWsgi(plain(b"made", 201)), make_environ())
-    assert answer.status == "201 Created"
+    assert answer.status == "201 CREATED"
     assert answer.headers["content-type"] == "text/plain"
     assert answer.body == b"made"
 
 
 def test_unknown_status_has_a_reason_all_the_same():
-    assert call(AsgiToWsgi(plain(status=599)), make_environ()).status == "599 Unknown"
+    assert call(AsgiToWsgi(plain(status=599)), make_environ()).status == "599 UNKNOWN"
 
 
 def test_scope_describes_the_request():

@@ -768,3 +768,44 @@ def test_program_serves_until_it_is_stopped(project, options):
         process.kill()
         process.wait(20)
     assert "Serving asyncflask app 'hello'" in (folder / "output").read_text()
+
+
+# app.run()
+
+
+def test_app_run_serves(app, served, capsys):
+    app.run("::1", 5002, threaded=False, log_level="error")
+    [(target, options)] = served
+    assert target is app
+    assert (options["host"], options["port"], options["log_level"]) == ("::1", 5002, "error")
+    assert app.config["SYNC_THREADS"] == 1
+    assert "Serving asyncflask app 'shown'" in capsys.readouterr().out
+
+
+def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
+    monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
+    app.run()
+    assert served == []
+    assert "Ignoring app.run()" in capsys.readouterr().err
+
+
+def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
+    for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_RELOAD"):
+        # To be taken back, though it is run() that sets it.
+        monkeypatch.setenv(name, "")
+    app.run(debug=True)
+    [(target, options)] = served
+    assert target == "asyncflask.devserver:make_reloaded_app"
+    assert options["reload"] is True
+    assert os.environ["ASYNCFLASK_RELOAD"] == f'["{os.path.abspath("script.py")}:shown_app", true]'
+    assert os.environ["FLASK_DEBUG"] == "1"
+
+
+def test_app_run_does_not_reload_a_local_application(app, served, capsys):
+    app.run(use_reloader=True, use_debugger=True)
+    assert served[0][0] is app
+    error = capsys.readouterr().err
+    assert "Not reloading" in error
+    assert "no interactive debugger" in error

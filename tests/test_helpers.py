@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import importlib
 import io
@@ -125,7 +126,7 @@ def test_a_stream_keeps_request_and_session(
         return view()
 
     app.add_url_rule("/", "view", view if colour == "sync" else async_view)
-    client = app.test_client(**({"transport": "asgi"} if transport == "asgi" else {}))
+    client = app.test_client(transport=transport)
     assert client.get("/?name=Ada").text == "Hello Ada?"
     client.get("/?name=Ada").close()
 
@@ -144,7 +145,7 @@ def test_arguments_reach_a_decorated_function(app: Flask) -> None:
 def test_a_stream_needs_a_request() -> None:
     for make in (greet, greet_async):
         with pytest.raises(RuntimeError, match="request context is active"):
-            stream_with_context(make())  # type: ignore[call-overload]
+            stream_with_context(make())
         assert callable(stream_with_context(make))
 
 
@@ -294,7 +295,7 @@ def test_a_request_with_a_stream_is_torn_down_once(
     app: Flask, torn: list[t.Any], make: t.Callable[[], t.Any], transport: str
 ) -> None:
     app.add_url_rule("/", "view", lambda: Response(stream_with_context(make())))
-    client = app.test_client(**({"transport": "asgi"} if transport == "asgi" else {}))
+    client = app.test_client(transport=transport)
     assert client.get("/?name=Ada").text == "Hello Ada!"
     assert torn == [None, "app"]
     client.head("/?name=Ada").close()
@@ -311,8 +312,40 @@ def test_a_view_that_fails_after_making_a_stream_is_torn_down(
         raise KeyError(repr(stream))
 
     assert app.test_client().get("/?name=Ada").status_code == 500
-    gc.collect()
     assert len(torn) == 2 and torn[1] == "app"
+
+
+@pytest.mark.parametrize("make", [greet, greet_async])
+async def test_a_stream_read_elsewhere_sees_its_request(
+    app: Flask, torn: list[t.Any], make: t.Callable[[], t.Any]
+) -> None:
+    async with app.test_request_context("/?name=Ada"):
+        stream = stream_with_context(make())
+
+    async def read() -> list[str]:
+        if make is greet:
+            return await asyncio.to_thread(list, stream)
+        return [piece async for piece in stream]
+
+    assert not request or torn == []
+    task = asyncio.create_task(read(), context=contextvars.Context())
+    assert await task == ["Hello ", "Ada", "!"]
+    assert torn == [None, "app"]
+
+
+async def test_a_stream_read_by_a_task_of_its_request_ends_there(
+    app: Flask, torn: list[t.Any]
+) -> None:
+    async with app.test_request_context("/?name=Ada"):
+        stream = stream_with_context(greet_async())
+        pieces = []
+        for _ in range(3):
+            pieces.append(await asyncio.wait_for(anext(stream), 5))
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(anext(stream), 5)
+        assert request.path == "/" and torn == []
+    assert pieces == ["Hello ", "Ada", "!"]
+    assert torn == [None, "app"]
 
 
 def test_teardown_after_an_async_stream_stays_off_the_loop(app: Flask) -> None:
@@ -458,10 +491,11 @@ def test_a_file_is_sent_with_its_headers(app: Flask, tmp_path: Path) -> None:
     assert (response.data, response.mimetype) == (b"0123456789", "text/plain")
     assert response.headers["Content-Disposition"] == "attachment; filename=a.txt"
     assert response.cache_control.max_age == 60
-    etag = {"If-None-Match": response.headers["ETag"]}
-    assert client.get("/a", headers=etag).status_code == 304
-    part = client.get("/a", headers={"Range": "bytes=2-4"})
-    assert (part.status_code, part.data) == (206, b"234")
+    with client.get("/a", headers={"If-None-Match": response.headers["ETag"]}) as unchanged:
+        assert unchanged.status_code == 304
+    with client.get("/a", headers={"Range": "bytes=2-4"}) as part:
+        assert (part.status_code, part.data) == (206, b"234")
+    response.close()
 
 
 def test_a_file_object_is_sent(app: Flask) -> None:

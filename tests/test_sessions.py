@@ -516,7 +516,7 @@ def test_an_interface_may_be_sync_or_async(kind: type[StoreInterface], transport
     async def name_async() -> str:
         return str(session["name"])
 
-    client = app.test_client(**({"transport": "asgi"} if transport == "asgi" else {}))
+    client = app.test_client(transport=transport)
     client.get("/set")
     assert client.get("/name").text == VALUES["name"]
     assert client.get("/name-async").text == VALUES["name"]
@@ -563,7 +563,7 @@ def test_an_interface_with_code_of_its_own_belongs_on_a_thread() -> None:
         def get_cookie_name(self, app: t.Any) -> str:
             return "mixed"
 
-    class ByMixin(Mixed, SecureCookieSessionInterface):  # type: ignore[misc]
+    class ByMixin(Mixed, SecureCookieSessionInterface):
         pass
 
     class Opening(SecureCookieSessionInterface):

@@ -433,7 +433,7 @@ def test_an_async_stream_keeps_the_request(transport: str) -> None:
         pieces = await stream_template_string_async("Hello {{ request.args.name }}!")
         return Response(pieces)
 
-    client = app.test_client(**({"transport": "asgi"} if transport == "asgi" else {}))
+    client = app.test_client(transport=transport)
     assert client.get("/stream?name=Ada").text == "Hello Ada!"
     assert client.get("/string?name=Ada").text == "Hello Ada!"
 

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 from werkzeug.wsgi import FileWrapper
 
+from ..ctx import RequestContext
 from ..lanes import Driver
 from ..lanes import to_loop
 from ..lanes import to_thread
@@ -23,7 +24,6 @@ if t.TYPE_CHECKING:
     from starlette.types import Send
 
     from ..app import Flask
-    from ..ctx import RequestContext
     from ..wrappers import Request
     from ..wrappers import Response
 
@@ -31,6 +31,7 @@ FILE_CHUNK: t.Final = 256 * 1024
 """Bytes of a file that are read in one trip to a thread."""
 
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests have no body unless a header announces one."""
 _END: t.Final = object()
 
 
@@ -40,36 +41,40 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     The pipeline runs in a Context of its own; ``receive`` and ``send`` are awaited outside.
     """
     context = contextvars.copy_context()
-    driver = Driver(context, app._workers)
+    workers = app._workers
+    driver = Driver(context, workers)
     request = app.request_class.from_scope(scope)
-    request.connect(receive, app._workers)
-    if _may_have_body(request):
+    request.receive = receive
+    request.workers = workers
+    request.server_context = contextvars.copy_context()
+    raw = request.raw_headers or dict(scope["headers"])
+    if (
+        request.method not in _BODILESS
+        or b"content-length" in raw
+        or b"transfer-encoding" in raw
+    ):
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
-    ctx = app._context_for(request)
-    environ = scope.get("wsgi_environ")
-    if environ is None:
+    if "request_context" in app._overrides:
+        ctx = app.request_context(request.environ)
+    else:
+        ctx = RequestContext(app, {}, request)
+    if "wsgi_environ" in scope:
+        ctx.preserve = scope["wsgi_environ"].get("werkzeug.debug.preserve_context")
+    else:
         # Whatever application context the server's task has is none of this request's.
         ctx.isolated = True
-    else:
-        ctx.preserve = environ.get("werkzeug.debug.preserve_context")
     try:
-        response = await driver.drive(stages.handle(app, ctx, driver))
+        driver.coro = stages.handle(app, ctx, driver)
+        response = await driver
         ctx.response = None
         await send_response(app, request, driver, send, response)
     finally:
         if ctx.response is not None:
             await _close(driver, ctx.response)
-        driver.release()
+        if driver.parked:
+            driver.release()
         if request.body is not None:
             request.body.release()
-
-
-def _may_have_body(request: Request) -> bool:
-    raw = t.cast("dict[bytes, bytes]", request.raw_headers)
-    declared = raw.get(b"content-length")
-    if declared is None:
-        return request.method not in _BODILESS or b"transfer-encoding" in raw
-    return declared != b"0"
 
 
 async def send_response(
@@ -77,22 +82,18 @@ async def send_response(
 ) -> None:
     """Send a response, whatever its body is, and close it."""
     try:
-        wire.check_status(response.status)
-        headers = wire.encode(wire.final_headers(response, lambda: request.environ))
+        headers = wire.encode(response, request)
     except wire.InvalidHeader as exc:
         await _close(driver, response)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         response = app.response_class("Internal Server Error", 500, mimetype="text/plain")
-        headers = wire.encode(response.headers._list)
-    start: Message = {
-        "type": "http.response.start",
-        "status": response.status_code,
-        "headers": headers,
-    }
+        headers = wire.encode(response, request)
+    status = response._status_code
+    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     body = response.response
     if response.asgi is not None:
         await _delegate(request, driver, send, response, headers)
-    elif not wire.has_body(request.method, response.status_code):
+    elif request.method == "HEAD" or not 200 <= status or status in wire.BODILESS:
         await send(start)
         await send({"type": "http.response.body", "body": b""})
         await _close(driver, response)

@@ -316,7 +316,7 @@ class AsgiResponse:
         ]
         # A WSGI application must not set these; some servers refuse them.
         headers = [pair for pair in headers if not is_hop_by_hop_header(pair[0])]
-        start_response(f"{status} {HTTP_STATUS_CODES.get(status, 'Unknown')}", headers)
+        start_response(f"{status} {HTTP_STATUS_CODES.get(status, 'Unknown').upper()}", headers)
 
     @property
     def ended(self) -> bool:

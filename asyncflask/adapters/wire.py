@@ -10,6 +10,7 @@ import re
 import typing as t
 
 if t.TYPE_CHECKING:
+    from ..wrappers import Request
     from ..wrappers import Response
 
 # RFC 9110, section 5.1 and 5.6.2: a name is a token.
@@ -18,12 +19,16 @@ _is_token: t.Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _is_status: t.Final = re.compile(r"[1-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
+BODILESS: t.Final = frozenset({204, 304})
+"""Final statuses of responses without a body."""
+
+_good_statuses: set[str] = set()
 _encoded: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 _ENCODED_LIMIT: t.Final = 1024
 _REPEATED: t.Final = frozenset({"content-type", "content-length", "vary", "allow", "cache-control"})
 """Headers with few values, whose encoded form is worth keeping."""
 
-_REWRITTEN: t.Final = frozenset({"location", "content-location"})
+_REWRITTEN: t.Final = frozenset({b"location", b"content-location"})
 """Headers that Werkzeug makes ASCII before they are sent."""
 
 Headers: t.TypeAlias = list[tuple[str, str]]
@@ -38,7 +43,10 @@ def check_status(status: str) -> None:
 
     :raises InvalidHeader: with the status.
     """
-    if _is_status(status) is None:
+    if _is_status(status) is not None:
+        if len(_good_statuses) < _ENCODED_LIMIT:
+            _good_statuses.add(status)
+    else:
         raise InvalidHeader(f"The response's status {status!r} is not a code and a reason.")
 
 
@@ -58,43 +66,51 @@ def check_header(name: str, value: str) -> None:
         )
 
 
-def encode(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Give the headers as ASGI wants them: lower-case names, bytes.
+def encode(response: Response, request: Request) -> list[tuple[bytes, bytes]]:
+    """Check a response's status and headers and give them as ASGI wants: lower case, bytes.
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
-    out = []
-    for pair in headers:
-        ready = _encoded.get(pair)
-        if ready is None:
-            name, value = pair
-            check_header(name, value)
-            lower = name.lower()
-            ready = (lower.encode("latin-1"), value.encode("latin-1"))
-            if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:
-                _encoded[pair] = ready
-        out.append(ready)
-    return out
+    if response._status not in _good_statuses:
+        check_status(response._status)
+    status = response._status_code
+    long_way = not response._plain_headers or status < 200 or status in BODILESS
+    if not long_way:
+        out = []
+        has_length = False
+        for pair in response.headers._list:
+            ready = _encoded.get(pair) or _encode(pair)
+            name = ready[0]
+            if name == b"content-length":
+                has_length = True
+            elif name in _REWRITTEN:
+                long_way = True
+            out.append(ready)
+        if not long_way and (has_length or not response.is_sequence):
+            return out
+    pairs = final_headers(response, lambda: request.environ)
+    return [_encoded.get(pair) or _encode(pair) for pair in pairs]
 
 
 def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers:
-    """Give the headers a response is sent with.
+    """Give the headers a response is sent with, unchecked.
 
     :param environ: makes the WSGI environ, for response classes that look at it.
     """
-    if type(response)._plain_headers:
-        pairs = response.headers._list
-        status = response._status_code
-        if status >= 200 and status not in (204, 304):
-            names = {name.lower() for name, _ in pairs}
-            if names.isdisjoint(_REWRITTEN) and (
-                "content-length" in names or not response.is_sequence
-            ):
-                return pairs
-        return response.get_wsgi_headers({}).to_wsgi_list()
-    return response.get_wsgi_headers(environ()).to_wsgi_list()
+    plain = type(response)._plain_headers
+    return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
 
 
 def has_body(method: str, status: int) -> bool:
     """Tell whether a response has a body at all (RFC 9110, section 6.4.1)."""
-    return method != "HEAD" and status >= 200 and status not in (204, 304)
+    return method != "HEAD" and status >= 200 and status not in BODILESS
+
+
+def _encode(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = pair
+    check_header(name, value)
+    lower = name.lower()
+    ready = (lower.encode("latin-1"), value.encode("latin-1"))
+    if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:
+        _encoded[pair] = ready
+    return ready

@@ -117,19 +117,19 @@ class Driver:
     __slots__ = (
         "_call",
         "_cancelled",
-        "_coro",
         "_error",
         "_finished",
         "_landed",
         "_mailbox",
-        "_parked",
         "_refused",
         "_seat",
         "_waiter",
         "_worker",
         "context",
+        "coro",
         "keep",
         "loop",
+        "parked",
         "result",
         "threaded",
     )
@@ -142,7 +142,7 @@ class Driver:
         self.result: t.Any = None
         self._seat = seat
         self._worker: Worker | None = None
-        self._parked = False
+        self.parked = False
         self._refused = False
         self._call: _Call | None = None
         self._cancelled: BaseException | None = None
@@ -152,12 +152,12 @@ class Driver:
 
         :returns: the driver itself; its await gives the coroutine's result.
         """
-        self._coro = coro
+        self.coro = coro
         return self
 
     def __await__(self) -> t.Generator[t.Any, t.Any, t.Any]:
         run = self.context.run
-        coro = self._coro
+        coro = self.coro
         step, value = coro.send, None
         while True:
             try:
@@ -192,8 +192,8 @@ class Driver:
 
     def release(self) -> None:
         """Let the thread go that waits for this request; to be called once it is over."""
-        if self._parked:
-            self._parked = False
+        if self.parked:
+            self.parked = False
             t.cast(Worker, self._worker).inbox.put(None)
         self._worker = None
 
@@ -225,7 +225,7 @@ class Driver:
     def _board(self) -> None:
         self.threaded = True
         try:
-            self._seat.submit(self, self._worker if self._parked else None, urgent=self._refused)
+            self._seat.submit(self, self._worker if self.parked else None, urgent=self._refused)
         except QueueFull:
             # What must run all the same, the teardown, is not refused a second time.
             self._refused = True
@@ -262,7 +262,7 @@ class Driver:
         finally:
             here.driver = before
         stay = worker is not None and (self.keep if self._finished else True)
-        self._parked = stay
+        self.parked = stay
         if self.loop is not None:
             self._mailbox.deliver(self)
         # From here on the driver is the loop's: it may have been driven on already.
@@ -271,7 +271,7 @@ class Driver:
     def _steps(self) -> None:
         self._finished = True
         self._error = None
-        coro = self._coro
+        coro = self.coro
         try:
             if self._cancelled is None:
                 command = coro.send(None)
@@ -469,10 +469,10 @@ class _Leg:
     """Steps a pipeline on the loop until it asks for the thread, or ends."""
 
     def __init__(self, coro: t.Coroutine[t.Any, t.Any, t.Any]) -> None:
-        self._coro = coro
+        self.coro = coro
 
     def __await__(self) -> t.Generator[t.Any, t.Any, tuple[t.Any] | None]:
-        coro = self._coro
+        coro = self.coro
         step: t.Callable[[t.Any], t.Any] = coro.send
         value: t.Any = None
         while True:

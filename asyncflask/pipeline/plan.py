@@ -111,14 +111,6 @@ class Plan:
         )
 
 
-def plan_for(app: Flask, endpoint: str | None) -> Plan:
-    """Give the plan of an endpoint, compiling it if it is missing or stale."""
-    plan = app._plans.get(endpoint)
-    if plan is None or not plan.is_current():
-        plan = app._plans[endpoint] = Plan(app, endpoint)
-    return plan
-
-
 def blueprint_names(endpoint: str | None) -> tuple[str, ...]:
     """Give the names of the blueprints an endpoint is in, the innermost first."""
     names = []

@@ -29,6 +29,9 @@ def make_response(app: Flask, request: Request, rv: t.Any) -> Response:
 
     :raises TypeError: if it is nothing a response can be made of.
     """
+    kind = app.response_class
+    if type(rv) is str:
+        return kind(rv)
     status: t.Any = None
     headers: t.Any = None
     if isinstance(rv, tuple):
@@ -39,11 +42,9 @@ def make_response(app: Flask, request: Request, rv: t.Any) -> Response:
             " returned None or ended without a return statement: return a response from every"
             " path through it."
         )
-    response = _from_body(app, request, rv, status, headers)
-    if response is None:
-        response = _from_other(app, request, rv)
-    else:
-        status = headers = None
+    if isinstance(rv, (str, bytes, bytearray, cabc.Iterator)) or hasattr(rv, "__aiter__"):
+        return kind(rv, status=status, headers=headers)
+    response = rv if isinstance(rv, kind) else _from_other(app, request, rv)
     if status is not None:
         if isinstance(status, (str, bytes, bytearray)):
             response.status = status if isinstance(status, str) else status.decode("latin-1")
@@ -75,24 +76,8 @@ def _unpack(rv: tuple[t.Any, ...], request: Request) -> tuple[t.Any, t.Any, t.An
     )
 
 
-def _from_body(
-    app: Flask, request: Request, rv: t.Any, status: t.Any, headers: t.Any
-) -> Response | None:
-    """Make the response of a plain body in one go; ``None`` if *rv* is something else."""
-    kind = app.response_class
-    if isinstance(rv, kind):
-        return None
-    if isinstance(rv, (str, bytes, bytearray)) or isinstance(rv, cabc.Iterator):
-        return kind(rv, status=status, headers=headers)
-    if hasattr(rv, "__aiter__"):
-        return kind(rv, status=status, headers=headers)
-    return None
-
-
 def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
     kind = app.response_class
-    if isinstance(rv, kind):
-        return rv
     if isinstance(rv, (dict, list)):
         return app.json.response(rv)
     if isinstance(rv, RequestRedirect):

@@ -60,7 +60,10 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
     try:
         try:
             await ctx._push(lane)
-            response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
+            if app._overrides:
+                response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
+            else:
+                response = await full_dispatch(app, ctx, lane)
         except QueueFull:
             response = _refuse(app, ctx)
         except ClientLeft as exc:
@@ -92,15 +95,21 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         if request_started.receivers:
             await send_signal(lane, request_started, app)
         rv: t.Any = None
-        if plan.before or plan.preprocessors or app._overrides:
+        overridden = bool(app._overrides)
+        if plan.before or plan.preprocessors or overridden:
             rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
         if rv is None:
-            rv = await _step(app, ctx, lane, "dispatch_request", dispatch)
+            if overridden:
+                rv = await _step(app, ctx, lane, "dispatch_request", dispatch)
+            else:
+                rv = await dispatch(app, ctx, lane)
     except QueueFull:
         raise
     except Exception as exc:
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
-    return await _finalize_step(app, ctx, lane, rv)
+    if app._overrides:
+        return await _finalize_step(app, ctx, lane, rv)
+    return await finalize(app, ctx, lane, rv)
 
 
 async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
@@ -129,14 +138,16 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     plan = ctx.plan
     if plan.view is None:
         raise KeyError(rule.endpoint)
-    if plan.loads_body:
+    if plan.loads_body and (request.body is not None or request.scope is None):
         await _load_body(ctx, lane)
     func, colour = plan.view
-    view_args = t.cast("dict[str, t.Any]", request.view_args)
+    view_args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
     if colour == ASYNC:
         if lane.threaded:
             await to_loop()
-        if request.receive is not None and _cancels(app, plan):
+        own = plan.cancel_on_disconnect
+        cancels = app.config["CANCEL_ON_DISCONNECT"] if own is None else own
+        if cancels and request.receive is not None:
             return await _until_client_leaves(request, func, view_args)
         return await func(**view_args)
     if colour == SYNC and not lane.threaded:
@@ -157,11 +168,14 @@ async def finalize(
     if make is not None:
         response: Response = await call(lane, make, rv)
     else:
-        if returns.runs_user_code(rv) and not lane.threaded:
+        if type(rv) is not str and returns.runs_user_code(rv) and not lane.threaded:
             await to_thread()
         response = returns.make_response(app, ctx.request, rv)
     try:
-        response = await _step(app, ctx, lane, "process_response", process_response, response)
+        if app._overrides:
+            response = await _step(app, ctx, lane, "process_response", process_response, response)
+        else:
+            response = await process_response(app, ctx, lane, response)
         if request_finished.receivers:
             await send_signal(lane, request_finished, app, response=response)
     except Exception:
@@ -284,11 +298,6 @@ async def _finalize_step(
     return t.cast("Response", await call(lane, (func, colour), rv))
 
 
-def _cancels(app: Flask, plan: Plan) -> bool:
-    own = plan.cancel_on_disconnect
-    return app.config["CANCEL_ON_DISCONNECT"] if own is None else own
-
-
 async def _until_client_leaves(
     request: Request, view: t.Callable[..., t.Any], view_args: dict[str, t.Any]
 ) -> t.Any:
@@ -325,8 +334,6 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
             await to_thread()
         request.load_body_here()
     else:
-        if request.body is None:
-            return
         if lane.threaded:
             await to_loop()
         await request.load_body()
@@ -354,11 +361,12 @@ async def _close(
     app: Flask, ctx: RequestContext, lane: Lane, error: BaseException | None
 ) -> None:
     """Pop the context, which runs the teardown; what fails there is logged, not answered."""
-    ctx.keep_if_asked()
+    if ctx.preserve is not None:
+        ctx.hand_over(ctx.preserve)
     if error is not None and app.should_ignore_error(error):
         error = None
     try:
-        if _is_cancellation(error):
+        if error is not None and _is_cancellation(error):
             await _pop_shielded(ctx, lane, error)
         else:
             await ctx._pop(lane, error)
@@ -382,5 +390,5 @@ async def _pop_shielded(ctx: RequestContext, lane: Lane, error: BaseException | 
                 await to_loop()
 
 
-def _is_cancellation(error: BaseException | None) -> bool:
+def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"
