@@ -23,30 +23,30 @@ from .adapters.wsgi import handle_environ
 from .application import App as App
 from .ctx import AppContext
 from .ctx import RequestContext
-from .ctx import teardown_appcontext
-from .ctx import teardown_request
 from .globals import _cv_app
 from .globals import _cv_request
 from .globals import g
 from .globals import request_ctx
 from .helpers import get_debug_flag
 from .helpers import get_load_dotenv
-from .lanes import Lane
-from .lanes import Stage
 from .lanes import async_to_sync
 from .lanes import colour_of
 from .lanes import ensure_sync
+from .lanes import Lane
 from .lanes import run_here
+from .lanes import Stage
 from .lanes import workers_for
 from .pipeline import returns
 from .pipeline import stages
-from .pipeline.plan import Plan
 from .pipeline.plan import find_overrides
 from .pipeline.plan import is_overridable
 from .pipeline.plan import overridable
+from .pipeline.plan import Plan
 from .routing import Router
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
+from .teardown import teardown_appcontext
+from .teardown import teardown_request
 from .templating import update_context
 from .wrappers import Request
 from .wrappers import Response
@@ -68,6 +68,9 @@ if t.TYPE_CHECKING:
     from .testing import FlaskClient
     from .testing import FlaskCliRunner
     from .testing_async import AsyncClient
+
+T = t.TypeVar("T")
+Step: t.TypeAlias = t.Callable[..., t.Coroutine[t.Any, t.Any, T]]
 
 _sentinel: t.Any = object()
 _ANCHOR_SAFE: t.Final = "%!#$&'()*+,/:;=?@"
@@ -100,7 +103,7 @@ class Flask(App):
         lifespan: Lifespan | None = None,
     ) -> None:
         self._plans: dict[str | None, Plan] = {}
-        self._middleware: list[tuple[t.Callable[..., ASGIApp], tuple[t.Any, ...], dict[str, t.Any]]] = []
+        self._middleware: list[t.Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._serving = False
         super().__init__(
@@ -219,12 +222,12 @@ class Flask(App):
                 f"add_middleware({middleware_class!r}) came after the application had begun to"
                 " serve: add middleware before."
             )
-        self._middleware.append((middleware_class, args, kwargs))
+        self._middleware.append(lambda inner: middleware_class(inner, *args, **kwargs))
 
     def _build_stack(self) -> ASGIApp:
         stack: ASGIApp = self._serve
-        for middleware_class, args, kwargs in self._middleware:
-            stack = middleware_class(stack, *args, **kwargs)
+        for wrap in self._middleware:
+            stack = wrap(stack)
         return stack
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
@@ -299,7 +302,7 @@ class Flask(App):
     # -- testing and the command line ----------------------------------------------------------
 
     @functools.cached_property
-    def cli(self) -> AppGroup:
+    def cli(self) -> AppGroup:  # type: ignore[override]
         """The application's commands; ``@app.cli.command()`` adds one."""
         from .cli import AppGroup
 
@@ -316,7 +319,9 @@ class Flask(App):
         """
         kind = self.test_client_class
         if kind is None:
-            from .testing import FlaskClient as kind
+            from .testing import FlaskClient
+
+            kind = FlaskClient
         return kind(self, self.response_class, use_cookies=use_cookies, **kwargs)
 
     def async_test_client(self, **kwargs: t.Any) -> AsyncClient:
@@ -332,7 +337,9 @@ class Flask(App):
         """Make a runner for commands; takes the arguments of :class:`click.testing.CliRunner`."""
         kind = self.test_cli_runner_class
         if kind is None:
-            from .testing import FlaskCliRunner as kind
+            from .testing import FlaskCliRunner
+
+            kind = FlaskCliRunner
         return kind(self, **kwargs)
 
     def make_shell_context(self) -> dict[str, t.Any]:
@@ -351,7 +358,9 @@ class Flask(App):
         :param encoding: for text modes.
         """
         path = os.path.join(self.instance_path, resource)
-        return t.cast("t.IO[t.AnyStr]", open(path, mode, encoding=None if "b" in mode else encoding))
+        return t.cast(
+            "t.IO[t.AnyStr]", open(path, mode, encoding=None if "b" in mode else encoding)
+        )
 
     # -- URLs --------------------------------------------------------------------------------
 
@@ -467,12 +476,14 @@ class Flask(App):
     @overridable
     def preprocess_request(self) -> ft.ResponseReturnValue | None:
         """Run the URL value preprocessors and before hooks of the current request."""
-        return t.cast("ft.ResponseReturnValue | None", self._run_here(stages.preprocess))
+        rv: ft.ResponseReturnValue | None = self._run_here(stages.preprocess)
+        return rv
 
     @overridable
     def dispatch_request(self) -> ft.ResponseReturnValue:
         """Call the view of the current request."""
-        return t.cast("ft.ResponseReturnValue", self._run_here(stages.dispatch))
+        rv: ft.ResponseReturnValue = self._run_here(stages.dispatch)
+        return rv
 
     @overridable
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
@@ -513,16 +524,14 @@ class Flask(App):
     @overridable
     def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
         """Answer an exception of a view or hook by its handler, or raise it again."""
-        return t.cast(
-            "ft.ResponseReturnValue", self._run_here(stages.handle_user_exception, e)
-        )
+        rv: HTTPException | ft.ResponseReturnValue = self._run_here(stages.handle_user_exception, e)
+        return rv
 
     @overridable
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
         """Answer an HTTP exception by its handler, or by itself."""
-        return t.cast(
-            "ft.ResponseReturnValue", self._run_here(stages.handle_http_exception, e)
-        )
+        rv: HTTPException | ft.ResponseReturnValue = self._run_here(stages.handle_http_exception, e)
+        return rv
 
     @overridable
     def handle_exception(self, e: Exception) -> Response:
@@ -560,7 +569,7 @@ class Flask(App):
         path = ctx.request.path.encode("unicode_escape").decode("ascii")
         self.logger.error(f"Exception on {path} [{ctx.request.method}]", exc_info=exc_info)
 
-    def _run_here(self, stage: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+    def _run_here(self, stage: Step[T], *args: t.Any) -> T:
         ctx = request_ctx._get_current_object()  # type: ignore[attr-defined]
         ctx.refresh_plan()
         return run_here(lambda lane: stage(self, ctx, lane, *args))

@@ -9,9 +9,9 @@ from werkzeug.local import LocalProxy
 
 if t.TYPE_CHECKING:
     from .app import Flask
+    from .ctx import _AppCtxGlobals
     from .ctx import AppContext
     from .ctx import RequestContext
-    from .ctx import _AppCtxGlobals
     from .sessions import SessionMixin
     from .wrappers import Request
 

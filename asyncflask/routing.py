@@ -57,7 +57,7 @@ class Router:
                 return rule, {}
         adapter = ctx.url_adapter
         if adapter is not None:
-            return adapter.match(return_rule=True)
+            return adapter.match(return_rule=True)  # type: ignore[return-value]
         if request.routing_exception is not None:
             raise request.routing_exception
         return None, None
@@ -122,4 +122,3 @@ def _is_static(rule: Rule, url_map: werkzeug.routing.Map) -> bool:
         or "//" in rule.rule
         or any(character in rule.rule for character in "|<>")
     )
-

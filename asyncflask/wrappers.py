@@ -9,9 +9,7 @@ import typing as t
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import Headers
-from werkzeug.datastructures.mixins import ImmutableHeadersMixin
 from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
@@ -24,8 +22,9 @@ from . import json
 from .adapters.body import Body
 from .adapters.body import current_task
 from .adapters.environ import environ_from_scope
-from .adapters.environ import joined_headers
 from .adapters.environ import route_path
+from .adapters.environ import ScopeHeaders
+from .adapters.forms import FormParser
 from .globals import current_app
 from .lanes import iterate_async
 from .lanes import runs_on_loop
@@ -44,59 +43,7 @@ if t.TYPE_CHECKING:
 
     from .lanes.workers import Workers
 
-_MAX_FORM_FIELDS: t.Final = 10_000
 _IN_MEMORY: t.Final = 1024 * 1024
-
-
-class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
-    """The headers of an ASGI scope, read-only, repeated ones joined as a WSGI server does."""
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__()
-        self._joined = joined_headers(scope)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ScopeHeaders):
-            return NotImplemented
-        return self._joined == other._joined
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, key: str) -> str:  # type: ignore[override]
-        return self._get_key(key)
-
-    def _get_key(self, key: str) -> str:
-        if not isinstance(key, str):
-            raise BadRequestKeyError(key)
-        return self._joined[key.lower()]
-
-    def __len__(self) -> int:
-        return len(self._joined)
-
-    def __iter__(self) -> t.Iterator[tuple[str, str]]:
-        for name, value in self._joined.items():
-            yield name.title(), value
-
-    def copy(self) -> t.NoReturn:
-        raise TypeError("The headers of a request are read-only: Headers(request.headers) copies them.")
-
-
-class _FormParser(FormDataParser):
-    """Werkzeug's parser with a limit on the fields of urlencoded forms as well."""
-
-    max_form_fields: int | None = _MAX_FORM_FIELDS
-
-    def _parse_urlencoded(
-        self,
-        stream: t.IO[bytes],
-        mimetype: str,
-        content_length: int | None,
-        options: dict[str, str],
-    ) -> t.Any:
-        data = stream.read()
-        if self.max_form_fields is not None and data.count(b"&") >= self.max_form_fields:
-            raise RequestEntityTooLarge()
-        return super()._parse_urlencoded(io.BytesIO(data), mimetype, content_length, options)
 
 
 class Request(RequestBase):
@@ -110,7 +57,7 @@ class Request(RequestBase):
     """
 
     json_module: t.Any = json
-    form_data_parser_class = _FormParser
+    form_data_parser_class = FormParser
 
     url_rule: Rule | None = None
     """The rule that matched, ``None`` if none did."""
@@ -180,25 +127,25 @@ class Request(RequestBase):
         return request
 
     @cached_property
-    def headers(self) -> Headers:  # type: ignore[override]
+    def headers(self) -> Headers:
         """The request's headers, read-only."""
         return ScopeHeaders(t.cast("Scope", self.scope))
 
     @cached_property
-    def environ(self) -> WSGIEnvironment:  # type: ignore[override]
+    def environ(self) -> WSGIEnvironment:
         """The WSGI environ; under ASGI made when it is first asked for."""
         environ = environ_from_scope(t.cast("Scope", self.scope), self.body)
         environ["werkzeug.request"] = self
         return environ
 
     @cached_property
-    def server(self) -> tuple[str, int | None] | None:  # type: ignore[override]
+    def server(self) -> tuple[str, int | None] | None:
         """The server's address: host and port, or path and ``None`` for a Unix socket."""
         server = t.cast("Scope", self.scope).get("server")
         return None if server is None else (server[0], server[1])
 
     @cached_property
-    def remote_addr(self) -> str | None:  # type: ignore[override]
+    def remote_addr(self) -> str | None:
         """The address of whoever is connected to the server."""
         scope = t.cast("Scope", self.scope)
         client = scope.get("client")
@@ -214,7 +161,7 @@ class Request(RequestBase):
     # -- limits --------------------------------------------------------------------------
 
     @property
-    def max_content_length(self) -> int | None:  # type: ignore[override]
+    def max_content_length(self) -> int | None:
         """Bytes the body may have; ``MAX_CONTENT_LENGTH`` unless set for this request."""
         return self._limit("_max_content_length", "MAX_CONTENT_LENGTH")
 
@@ -225,7 +172,7 @@ class Request(RequestBase):
             self.body.limit = value
 
     @property
-    def max_form_memory_size(self) -> int | None:  # type: ignore[override]
+    def max_form_memory_size(self) -> int | None:
         """Bytes a form field that is not a file may have; ``MAX_FORM_MEMORY_SIZE`` by default."""
         return self._limit("_max_form_memory_size", "MAX_FORM_MEMORY_SIZE")
 
@@ -233,8 +180,8 @@ class Request(RequestBase):
     def max_form_memory_size(self, value: int | None) -> None:
         self._max_form_memory_size = value
 
-    @property
-    def max_form_parts(self) -> int | None:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def max_form_parts(self) -> int | None:
         """Parts a multipart form may have; ``MAX_FORM_PARTS`` unless set for this request."""
         return self._limit("_max_form_parts", "MAX_FORM_PARTS")
 
@@ -288,12 +235,15 @@ class Request(RequestBase):
     # -- body ----------------------------------------------------------------------------
 
     @cached_property
-    def stream(self) -> t.IO[bytes]:  # type: ignore[override]
+    def stream(self) -> t.IO[bytes]:
         """The body as a file; in a view with ``stream_body=True`` also for ``async for``."""
         if self.scope is None:
-            return t.cast("t.IO[bytes]", RequestBase.stream.__get__(self, type(self)))
+            own = t.cast(t.Any, RequestBase.stream)
+            return t.cast("t.IO[bytes]", own.__get__(self))
         if self.shallow:
-            raise RuntimeError("This request was made with 'shallow=True': its body is not to be read.")
+            raise RuntimeError(
+                "This request was made with 'shallow=True': its body is not to be read."
+            )
         if self.body is None:
             return io.BytesIO()
         self._check_declared_length(self.max_content_length)
@@ -381,7 +331,7 @@ class Request(RequestBase):
     def make_form_data_parser(self) -> FormDataParser:
         """Make the parser for this request's form, with its limits."""
         parser = super().make_form_data_parser()
-        if current_app and isinstance(parser, _FormParser):
+        if current_app and isinstance(parser, FormParser):
             parser.max_form_fields = current_app.config["MAX_FORM_FIELDS"]
         return parser
 
@@ -551,5 +501,3 @@ async def _encode_async(iterable: t.Any) -> t.AsyncGenerator[bytes, None]:
         close = getattr(iterator, "aclose", None)
         if close is not None:
             await close()
-
-

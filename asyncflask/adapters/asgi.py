@@ -15,7 +15,6 @@ from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
 from . import wire
-from .body import Body
 
 if t.TYPE_CHECKING:
     from starlette.types import Message
@@ -48,11 +47,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     request.workers = workers
     request.server_context = contextvars.copy_context()
     raw = request.raw_headers or dict(scope["headers"])
-    if (
-        request.method not in _BODILESS
-        or b"content-length" in raw
-        or b"transfer-encoding" in raw
-    ):
+    if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
@@ -152,7 +147,8 @@ async def _pump(driver: Driver, send: Send, start: Message, response: Response) 
 def _chunks(driver: Driver, response: Response) -> t.Callable[[], t.Awaitable[t.Any]]:
     """Give a function that fetches the next chunk where the body's colour belongs."""
     if response.is_async:
-        response.response = source = response.aiter_encoded()
+        source = response.aiter_encoded()
+        response.response = t.cast(t.Any, source)
         return lambda: driver.drive(_next_async(source))
     body: t.Any = response.response
     if type(body) is FileWrapper:
@@ -207,9 +203,7 @@ async def _delegate(
     async def send_merged(message: Message) -> None:
         if message["type"] == "http.response.start":
             ours = {name for name, _ in headers}
-            late = [
-                pair for pair in message["headers"] if pair[0] not in ours | original
-            ]
+            late = [pair for pair in message["headers"] if pair[0] not in ours | original]
             message = {**message, "headers": headers + late}
             if response.status_code != asgi.status_code:
                 message["status"] = response.status_code

@@ -6,6 +6,9 @@ import io
 import sys
 import typing as t
 
+from werkzeug.datastructures import Headers
+from werkzeug.datastructures.mixins import ImmutableHeadersMixin
+from werkzeug.exceptions import BadRequestKeyError
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -109,3 +112,36 @@ def _as_latin1(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
+class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
+    """The headers of an ASGI scope, read-only, repeated ones joined as a WSGI server does."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self._joined = joined_headers(scope)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScopeHeaders):
+            return NotImplemented
+        return self._joined == other._joined
+
+    __hash__ = None
+
+    def __getitem__(self, key: str) -> str:  # type: ignore[override]
+        return self._get_key(key)
+
+    def _get_key(self, key: str) -> str:
+        if not isinstance(key, str):
+            raise BadRequestKeyError(key)
+        return self._joined[key.lower()]
+
+    def __len__(self) -> int:
+        return len(self._joined)
+
+    def __iter__(self) -> t.Iterator[tuple[str, str]]:
+        for name, value in self._joined.items():
+            yield name.title(), value
+
+    def copy(self) -> t.NoReturn:
+        raise TypeError(
+            "The headers of a request are read-only: Headers(request.headers) copies them."
+        )

@@ -68,9 +68,7 @@ async def start_up(
 
 
 @contextlib.asynccontextmanager
-async def _while_serving(
-    app: Flask, function: t.Callable[[], t.Any]
-) -> t.AsyncIterator[None]:
+async def _while_serving(app: Flask, function: t.Callable[[], t.Any]) -> t.AsyncIterator[None]:
     generator = function()
     if inspect.isasyncgen(generator):
         advance: t.Callable[[], t.Awaitable[t.Any]] = lambda: anext(generator, None)  # noqa: E731

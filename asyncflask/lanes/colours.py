@@ -52,7 +52,7 @@ def inline(func: F) -> F:
 
 
 def colour_of(func: t.Callable[..., t.Any]) -> int:
-    """Tell where *func* belongs: ``ASYNC`` on the loop, ``SYNC`` on a thread, ``INLINE`` anywhere."""
+    """Tell where *func* belongs: ``ASYNC`` on the loop, ``SYNC`` on a thread, or ``INLINE``."""
     if is_async(func):
         return ASYNC
     if getattr(func, "__asyncflask_inline__", False):

@@ -77,7 +77,7 @@ def run_awaitable(awaitable: t.Awaitable[T]) -> T:
         _discard(awaitable)
         raise
     context = contextvars.copy_context()
-    call = _Call(awaitable, loop, context)
+    call: _Call[T] = _Call(awaitable, loop, context)
     try:
         if driver is None:
             return call.wait()
@@ -164,20 +164,23 @@ def _discard(awaitable: t.Awaitable[t.Any]) -> None:
         close()
 
 
-class _Call:
+class _Call(t.Generic[T]):
     """An awaitable that runs on a loop while the thread that asked for it waits."""
 
     def __init__(
-        self, awaitable: t.Awaitable[t.Any], loop: asyncio.AbstractEventLoop, context: contextvars.Context
+        self,
+        awaitable: t.Awaitable[t.Any],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context,
     ) -> None:
         self._awaitable = awaitable
         self._loop = loop
         self._context = context
-        self._outcome: Future[t.Any] = Future()
+        self._outcome: Future[T] = Future()
         self._task: asyncio.Task[None] | None = None
         loop.call_soon_threadsafe(self._start)
 
-    def wait(self) -> t.Any:
+    def wait(self) -> T:
         try:
             return self._outcome.result()
         except KeyboardInterrupt:

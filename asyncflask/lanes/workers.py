@@ -70,7 +70,9 @@ class Workers:
         with self._lock:
             if self._busy >= self.limit:
                 if worker is None and not urgent and self._is_full():
-                    raise QueueFull(f"All {self.limit} threads are busy, {self.queue_limit} jobs wait.")
+                    raise QueueFull(
+                        f"All {self.limit} threads are busy, {self.queue_limit} jobs wait."
+                    )
                 self._backlog.append((job, worker))
                 return
             self._busy += 1

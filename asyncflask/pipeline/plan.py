@@ -5,9 +5,9 @@ from __future__ import annotations
 import typing as t
 
 from ..lanes import ASYNC
-from ..lanes import SYNC
-from ..lanes import Stage
 from ..lanes import colour_of
+from ..lanes import Stage
+from ..lanes import SYNC
 
 if t.TYPE_CHECKING:
     from ..app import Flask
@@ -26,7 +26,9 @@ HOOKS: t.Final = (
 )
 """The registries of hooks, each a dict of lists by blueprint name."""
 
-REPLACEABLE: t.Final = frozenset({*HOOKS, "view_functions", "endpoint_options", "session_interface"})
+REPLACEABLE: t.Final = frozenset(
+    {*HOOKS, "view_functions", "endpoint_options", "session_interface"}
+)
 """Attributes of an application whose assignment makes every plan stale."""
 
 

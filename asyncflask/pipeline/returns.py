@@ -79,13 +79,13 @@ def _unpack(rv: tuple[t.Any, ...], request: Request) -> tuple[t.Any, t.Any, t.An
 def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
     kind = app.response_class
     if isinstance(rv, (dict, list)):
-        return app.json.response(rv)
+        return t.cast("Response", app.json.response(rv))
     if isinstance(rv, RequestRedirect):
-        response = kind.force_type(t.cast(BaseResponse, rv.get_response(request.environ)))
+        response = _forced(kind, rv.get_response(request.environ), request)
         response.location = _relative(rv.new_url, request)
         return response
     if isinstance(rv, HTTPException):
-        return kind.force_type(t.cast(BaseResponse, rv.get_response(request.environ)), request.environ)
+        return _forced(kind, rv.get_response(request.environ), request)
     if isinstance(rv, StarletteResponse):
         return _from_starlette(kind, rv)
     if isinstance(rv, BaseResponse) or callable(rv):
@@ -109,9 +109,13 @@ def _relative(url: str, request: Request) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
+def _forced(kind: type[Response], other: t.Any, request: Request) -> Response:
+    return t.cast("Response", kind.force_type(other, request.environ))
+
+
 def _from_wsgi(kind: type[Response], request: Request, rv: t.Any) -> Response:
     try:
-        return kind.force_type(rv, request.environ)
+        return _forced(kind, rv, request)
     except TypeError as exc:
         raise TypeError(
             f"{exc}\nThe view function for {request.endpoint!r} did not return a valid response."

@@ -1,6 +1,6 @@
 """The way of a request: its stages, in the order they run.
 
-    match, open session  →  before hooks  →  view  →  response  →  after hooks  →  save session  →  teardown
+    match, open session → before hooks → view → response → after hooks → save session → teardown
 
 Every function takes the application, the request context and the lane. Methods of the
 application that users may override run the same functions.
@@ -20,18 +20,18 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import RequestRedirect
 from werkzeug.routing import RoutingException
 
-from ..ctx import send_signal
 from ..lanes import ASYNC
-from ..lanes import SYNC
-from ..lanes import Lane
-from ..lanes import QueueFull
 from ..lanes import call
 from ..lanes import colour_of
+from ..lanes import Lane
+from ..lanes import QueueFull
+from ..lanes import SYNC
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..signals import got_request_exception
 from ..signals import request_finished
 from ..signals import request_started
+from ..teardown import send_signal
 from . import returns
 
 if t.TYPE_CHECKING:
@@ -40,7 +40,6 @@ if t.TYPE_CHECKING:
     from ..ctx import RequestContext
     from ..wrappers import Request
     from ..wrappers import Response
-    from .plan import Plan
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
@@ -57,6 +56,7 @@ class ClientLeft(BaseException):
 async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
     """Take a request from its context's push to its pop, and give the response to send."""
     error: BaseException | None = None
+    response: Response
     try:
         try:
             await ctx._push(lane)
@@ -132,7 +132,9 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
         app.raise_routing_exception(request)
     rule = request.url_rule
     if rule is None:
-        raise RuntimeError(f"The request to {request.path!r} has not been matched: push its context.")
+        raise RuntimeError(
+            f"The request to {request.path!r} has not been matched: push its context."
+        )
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
         return app.make_default_options_response()
     plan = ctx.plan
@@ -357,9 +359,7 @@ def _refuse(app: Flask, ctx: RequestContext) -> Response:
     return returns.make_response(app, ctx.request, ServiceUnavailable(retry_after=RETRY_AFTER))
 
 
-async def _close(
-    app: Flask, ctx: RequestContext, lane: Lane, error: BaseException | None
-) -> None:
+async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseException | None) -> None:
     """Pop the context, which runs the teardown; what fails there is logged, not answered."""
     if ctx.preserve is not None:
         ctx.hand_over(ctx.preserve)

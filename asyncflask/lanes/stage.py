@@ -1,0 +1,76 @@
+"""What a pipeline may ask of its driver, and how one stage is called."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+from .colours import ASYNC
+from .colours import SYNC
+
+T = t.TypeVar("T")
+
+Stage: t.TypeAlias = tuple[t.Callable[..., t.Any], int]
+"""A callable of the user's and its colour."""
+
+TO_THREAD: t.Final = object()
+TO_LOOP: t.Final = object()
+
+
+class Lane(t.Protocol):
+    """What a pipeline knows of its driver: on which side it is."""
+
+    threaded: bool
+    """Whether the pipeline is on a thread just now, not on the loop."""
+    keep: bool
+    """Set by the pipeline while sync stages may follow its end: its thread stays its own."""
+
+
+@types.coroutine
+def to_thread() -> t.Generator[t.Any, t.Any, None]:
+    """Go on, from here, on the request's worker thread."""
+    yield TO_THREAD
+
+
+@types.coroutine
+def to_loop() -> t.Generator[t.Any, t.Any, None]:
+    """Go on, from here, on the event loop."""
+    yield TO_LOOP
+
+
+class Outside:
+    """A command to the driver: await this outside of the request's Context."""
+
+    __slots__ = ("awaitable",)
+
+    def __init__(self, awaitable: t.Awaitable[t.Any]) -> None:
+        self.awaitable = awaitable
+
+
+@types.coroutine
+def outside(awaitable: t.Awaitable[T]) -> t.Generator[t.Any, t.Any, T]:
+    """Await something of the server's outside of the request's Context.
+
+    Only in the task that drives the request, on the loop.
+    """
+    return t.cast(T, (yield Outside(awaitable)))
+
+
+async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
+    """Call one stage where its colour belongs, and await what it returns if that is awaitable.
+
+    :param stage: the callable and its colour.
+    """
+    func, colour = stage
+    if colour == ASYNC:
+        if lane.threaded:
+            await to_loop()
+        return await func(*args)
+    if colour == SYNC and not lane.threaded:
+        await to_thread()
+    value = func(*args)
+    if hasattr(value, "__await__"):
+        if lane.threaded:
+            await to_loop()
+        value = await value
+    return value

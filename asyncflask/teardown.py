@@ -1,0 +1,75 @@
+"""Teardown functions and signals, run from inside the pipeline."""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+
+from .lanes import call
+from .lanes import colour_of
+from .lanes import Lane
+from .lanes import Stage
+from .signals import appcontext_tearing_down
+from .signals import request_tearing_down
+
+if t.TYPE_CHECKING:
+    from blinker import Signal
+
+    from .app import Flask
+    from .ctx import AppContext
+    from .ctx import RequestContext
+
+
+async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -> None:
+    """Send a signal from inside the pipeline, each receiver in its lane."""
+    for receiver in list(signal.receivers_for(app)):
+        await call(lane, (functools.partial(receiver, app, **kwargs), colour_of(receiver)))
+
+
+async def teardown_stage(
+    app: Flask, lane: Lane, name: str, ctx: t.Any, exc: BaseException | None
+) -> None:
+    """Run the teardown method *name* of the application, overridden or not."""
+    override = app._overrides.get(name)
+    if override is not None:
+        await call(lane, override, exc)
+    elif name == "do_teardown_request":
+        await teardown_request(ctx, lane, exc)
+    else:
+        await teardown_appcontext(ctx, lane, exc)
+
+
+async def teardown_request(ctx: RequestContext, lane: Lane, exc: BaseException | None) -> None:
+    """Run the teardown functions of a request, the blueprint's first, each list from its end."""
+    await _tear_down(ctx.app, lane, ctx.plan.teardown, request_tearing_down, exc)
+
+
+async def teardown_appcontext(ctx: AppContext, lane: Lane, exc: BaseException | None) -> None:
+    """Run the teardown functions of an application context, the last registered first."""
+    stages = [(f, colour_of(f)) for f in reversed(ctx.app.teardown_appcontext_funcs)]
+    await _tear_down(ctx.app, lane, stages, appcontext_tearing_down, exc)
+
+
+async def _tear_down(
+    app: Flask,
+    lane: Lane,
+    stages: t.Iterable[Stage],
+    signal: Signal,
+    exc: BaseException | None,
+) -> None:
+    """Run every teardown, whatever the others do, and raise what went wrong at the end."""
+    errors: list[BaseException] = []
+    for stage in stages:
+        try:
+            await call(lane, stage, exc)
+        except BaseException as error:
+            errors.append(error)
+    if signal.receivers:
+        try:
+            await send_signal(lane, signal, app, exc=exc)
+        except BaseException as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise BaseExceptionGroup("Several teardown functions failed.", errors)
