@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from importlib import import_module
 
 from . import json as json
 from .app import Flask as Flask
@@ -54,8 +55,14 @@ FLASK_API: t.Final = "3.1.3"
 """The version of Flask whose API this is."""
 
 
+_LOADED_WHEN_USED: t.Final = frozenset({"cli", "testing"})
+"""Modules that Flask's package has as attributes, and that cost too much to load ahead."""
+
+
 def __getattr__(name: str) -> t.Any:
     if name == "__version__":
         # What extensions compare is the version of Flask.
         return FLASK_API
+    if name in _LOADED_WHEN_USED:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,6 @@ from .discovery import prepare_import as prepare_import
 from .discovery import ScriptInfo as ScriptInfo
 from .globals import current_app
 from .lanes import is_async
-from .lanes import run_awaitable
 
 if t.TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -363,8 +362,9 @@ class _Console(code.InteractiveConsole):
         """Run one statement, and to its end if it awaits."""
         try:
             result = FunctionType(code, self.namespace)()
+            # Only code that awaits at the top level gives one; other code has printed its value.
             if inspect.iscoroutine(result):
-                run_awaitable(result)
+                finish(result)
         except SystemExit:
             raise
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import os
 import re
@@ -244,18 +245,36 @@ def finish(value: t.Any) -> t.Any:
     """
     if not inspect.isawaitable(value):
         return value
-    ctx = click.get_current_context(silent=True)
-    return run_awaitable(value if ctx is None else _await_within(ctx, value))
+    result, leaving = run_awaitable(_await_within(click.get_current_context(silent=True), value))
+    if leaving is not None:
+        raise leaving
+    return result
 
 
-async def _await_within(ctx: click.Context, awaitable: t.Awaitable[t.Any]) -> t.Any:
+async def _await_within(
+    ctx: click.Context | None, awaitable: t.Awaitable[t.Any]
+) -> tuple[t.Any, BaseException | None]:
+    """Await on the loop what belongs to a command, and give its result or how it left."""
+    try:
+        if ctx is None:
+            return await awaitable, None
+        with _entered(ctx):
+            return await awaitable, None
+    except (SystemExit, KeyboardInterrupt) as leaving:
+        # Raised here it would stop the loop, which others need; the teardown of the
+        # application's context, for one.
+        return None, leaving
+
+
+@contextlib.contextmanager
+def _entered(ctx: click.Context) -> t.Iterator[None]:
+    """Make a context the current one of this thread too: click keeps it per thread."""
     # exit() closes what the context holds, the application's context say. That must wait until
     # the exception is back where it was opened; here it would be another thread and context.
     ctx.close = lambda: None  # type: ignore[method-assign]
     try:
-        # click keeps its current context per thread, and this runs on the loop's.
         with ctx.scope(cleanup=False):
-            return await awaitable
+            yield
     finally:
         del ctx.close
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import typing as t
 
+import anyio
+
+from .lanes import ASYNC
 from .lanes import call
 from .lanes import colour_of
 from .lanes import Lane
 from .lanes import Stage
+from .lanes import to_loop
 from .signals import appcontext_tearing_down
 from .signals import request_tearing_down
 
@@ -22,8 +26,16 @@ if t.TYPE_CHECKING:
 
 async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -> None:
     """Send a signal from inside the pipeline, each receiver in its lane."""
-    for receiver in list(signal.receivers_for(app)):
-        await call(lane, (functools.partial(receiver, app, **kwargs), colour_of(receiver)))
+    for stage, _ in _receivers(signal, app, **kwargs):
+        await call(lane, stage)
+
+
+def _receivers(signal: Signal, app: Flask, **kwargs: t.Any) -> list[tuple[Stage, tuple[()]]]:
+    """Give the receivers of a signal as stages that need no arguments."""
+    return [
+        ((functools.partial(receiver, app, **kwargs), colour_of(receiver)), ())
+        for receiver in signal.receivers_for(app)
+    ]
 
 
 async def teardown_stage(
@@ -59,17 +71,29 @@ async def _tear_down(
 ) -> None:
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
-    for stage in stages:
+    receivers = _receivers(signal, app, exc=exc) if signal.receivers else ()
+    for (func, colour), args in [*((stage, (exc,)) for stage in stages), *receivers]:
         try:
-            await call(lane, stage, exc)
-        except BaseException as error:
-            errors.append(error)
-    if signal.receivers:
-        try:
-            await send_signal(lane, signal, app, exc=exc)
+            if colour == ASYNC:
+                await _call_shielded(lane, func, args)
+            else:
+                await call(lane, (func, colour), *args)
         except BaseException as error:
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise BaseExceptionGroup("Several teardown functions failed.", errors)
+
+
+async def _call_shielded(
+    lane: Lane, func: t.Callable[..., t.Awaitable[t.Any]], args: tuple[t.Any, ...]
+) -> None:
+    """Call an async teardown with the cancellation that may have ended the request held off.
+
+    asyncio.shield() does not hold against anyio's cancellation, which comes again and again.
+    """
+    if lane.threaded:
+        await to_loop()
+    with anyio.CancelScope(shield=True):
+        await func(*args)

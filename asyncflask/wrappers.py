@@ -284,6 +284,7 @@ class Request(RequestBase):
             spool.write(chunk)
         spool.seek(0)
         self.__dict__["stream"] = spool
+        self._closes = True
 
     def new_body(self, timeout: float | None = None, empty: bool = False) -> Body:
         """Make the body that reads from the connection.
@@ -317,11 +318,27 @@ class Request(RequestBase):
             self.body = self.new_body(empty=True)
         await self.body.wait_for_disconnect()
 
-    def get_data(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        """Give the body as bytes, or as text; see :meth:`werkzeug.wrappers.Request.get_data`."""
+    def get_data(  # type: ignore[override]
+        self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False
+    ) -> bytes | str:
+        """Give the body.
+
+        :param cache: whether it is kept, to be given again.
+        :param as_text: whether it is decoded as UTF-8.
+        :param parse_form_data: whether a form is parsed, which leaves nothing for the result.
+        :raises RuntimeError: in an async hook, if the body has not been loaded.
+        """
         if getattr(self, "_cached_data", None) is None:
             self._check_readable_here()
-        return super().get_data(*args, **kwargs)
+        data: bytes | str = super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
+        return data
+
+    def close(self) -> None:
+        """Close the files of the form, and what the body was loaded into."""
+        super().close()
+        stream = self.__dict__.get("stream")
+        if isinstance(stream, tempfile.SpooledTemporaryFile):
+            stream.close()
 
     @property
     def want_form_data_parsed(self) -> bool:

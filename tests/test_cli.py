@@ -349,6 +349,21 @@ def test_exit_of_an_async_command_tears_the_context_down(app, runner):
     assert len(torn_down) == 1
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_leaving_an_async_command_does_not_stop_the_loop(app, runner, error):
+    @app.cli.command()
+    async def work():
+        raise error
+
+    @app.cli.command()
+    async def again():
+        return "still here"
+
+    group = FlaskGroup(create_app=lambda: app)
+    assert runner.invoke(group, ["work"]).exit_code == (3 if type(error) is SystemExit else 1)
+    assert invoke(app, runner, "again").return_value == "still here"
+
+
 def test_version(runner):
     output = runner.invoke(cli, ["--version"]).output
     assert f"Python {platform.python_version()}" in output

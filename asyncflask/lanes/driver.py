@@ -56,6 +56,7 @@ class Driver:
         "_seat",
         "_waiter",
         "_worker",
+        "closing",
         "context",
         "coro",
         "keep",
@@ -68,6 +69,7 @@ class Driver:
     def __init__(self, context: contextvars.Context, seat: Seat) -> None:
         self.context = context
         self.threaded = False
+        self.closing = False
         self.keep = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.result: t.Any = None
@@ -95,7 +97,8 @@ class Driver:
             try:
                 command = run(step, value)
             except StopIteration as stop:
-                self.result = stop.value
+                if self._cancelled is not None:
+                    self._raise_cancelled()
                 return stop.value
             step, value = coro.send, None
             if command is TO_THREAD:
@@ -104,15 +107,15 @@ class Driver:
                 except QueueFull as full:
                     step, value = coro.throw, full
                     continue
-                if self._cancelled is not None:
-                    step, value = coro.throw, self._cancelled
-                    self._cancelled = None
-                    if self._finished:
-                        raise value
-                elif self._finished:
+                if self._finished:
+                    if self._cancelled is not None:
+                        self._raise_cancelled()
                     if self._error is not None:
                         raise self._error
                     return self.result
+                if self._cancelled is not None and not self.closing:
+                    step, value = coro.throw, self._cancelled
+                    self._cancelled = None
             elif command is not TO_LOOP:
                 try:
                     if type(command) is Outside:
@@ -121,6 +124,10 @@ class Driver:
                         value = yield command
                 except BaseException as exc:
                     step, value = coro.throw, exc
+
+    def _raise_cancelled(self) -> t.NoReturn:
+        cancelled, self._cancelled = t.cast(BaseException, self._cancelled), None
+        raise cancelled
 
     def release(self) -> None:
         """Let the thread go that waits for this request; to be called once it is over."""
@@ -205,7 +212,7 @@ class Driver:
         self._error = None
         coro = self.coro
         try:
-            if self._cancelled is None:
+            if self._cancelled is None or self.closing:
                 command = coro.send(None)
             else:
                 cancelled, self._cancelled = self._cancelled, None
@@ -313,10 +320,9 @@ class ThreadDriver:
 
     async def _finish(self, driver: Driver) -> None:
         try:
-            await driver
+            driver.result = await driver
+            driver._error = None
         except BaseException as exc:
             driver._error = exc
-        else:
-            driver._error = None
         driver._finished = True
         self._seat.inbox.put(None)

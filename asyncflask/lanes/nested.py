@@ -30,6 +30,7 @@ class _OnThread:
     """The lane of a pipeline that a sync method runs inside the Context of its caller."""
 
     threaded = True
+    closing = False
     keep = False
 
 
@@ -92,6 +93,7 @@ class _OnLoop:
     """The lane of a pipeline that an async method runs inside the Context of its caller."""
 
     threaded = False
+    closing = False
     keep = False
 
 

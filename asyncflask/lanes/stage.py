@@ -22,6 +22,8 @@ class Lane(t.Protocol):
 
     threaded: bool
     """Whether the pipeline is on a thread just now, not on the loop."""
+    closing: bool
+    """Set by the pipeline while it tears down: a cancellation then waits for its end."""
     keep: bool
     """Set by the pipeline while sync stages may follow its end: its thread stays its own."""
 

@@ -8,7 +8,6 @@ application that users may override run the same functions.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import typing as t
 
@@ -365,30 +364,13 @@ async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseExcepti
         ctx.hand_over(ctx.preserve)
     if error is not None and app.should_ignore_error(error):
         error = None
+    lane.closing = True
     try:
-        if error is not None and _is_cancellation(error):
-            await _pop_shielded(ctx, lane, error)
-        else:
-            await ctx._pop(lane, error)
+        await ctx._pop(lane, error)
     except Exception as exc:
         app.log_exception((type(exc), exc, exc.__traceback__))
         if propagates(app):
             raise
-    lane.keep = bool(ctx._cv_tokens)
-
-
-async def _pop_shielded(ctx: RequestContext, lane: Lane, error: BaseException | None) -> None:
-    """Pop with the cancellation that ended the request held off."""
-    if lane.threaded:
-        await to_loop()
-    # asyncio.shield() does not hold against anyio's cancellation, which comes again and again.
-    with anyio.CancelScope(shield=True):
-        try:
-            await ctx._pop(lane, error)
-        finally:
-            if lane.threaded:
-                await to_loop()
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"
+    finally:
+        lane.closing = False
+        lane.keep = bool(ctx._cv_tokens)

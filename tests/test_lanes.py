@@ -1,0 +1,322 @@
+"""Where user code runs, seen from outside: thread ids and ContextVars of every stage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import threading
+import typing as t
+
+import anyio
+import pytest
+
+import asyncflask
+from asyncflask import Flask
+from asyncflask.lanes import background_loop
+
+STAGES = ("before", "view", "error", "after", "teardown")
+COLOURS = list(itertools.product("sa", repeat=len(STAGES)))
+
+trail: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("trail", default=())
+
+
+class Recorder:
+    """Makes the stages of an application, sync or async, and notes what each one saw."""
+
+    def __init__(self) -> None:
+        self.threads: dict[str, int] = {}
+        self.seen: dict[str, tuple[str, ...]] = {}
+
+    def stage(self, name: str, colour: str, action: t.Callable[..., t.Any]) -> t.Any:
+        def note() -> None:
+            self.threads[name] = threading.get_ident()
+            self.seen[name] = trail.get()
+            trail.set((*trail.get(), name))
+
+        def sync_stage(*args: t.Any) -> t.Any:
+            note()
+            return action(*args)
+
+        async def async_stage(*args: t.Any) -> t.Any:
+            note()
+            await asyncio.sleep(0)
+            return action(*args)
+
+        return sync_stage if colour == "s" else async_stage
+
+
+def give_back(response: t.Any) -> t.Any:
+    return response
+
+
+def fail() -> t.NoReturn:
+    raise LookupError("the view fails")
+
+
+def build(colours: tuple[str, ...]) -> tuple[Flask, Recorder]:
+    app = Flask(__name__)
+    recorder = Recorder()
+    before, view, error, after, teardown = colours
+    app.before_request(recorder.stage("before", before, lambda: None))
+    app.add_url_rule("/", "view", recorder.stage("view", view, fail))
+    app.register_error_handler(LookupError, recorder.stage("error", error, lambda e: "handled"))
+    app.after_request(recorder.stage("after", after, give_back))
+    app.teardown_request(recorder.stage("teardown", teardown, lambda exc: None))
+    return app, recorder
+
+
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+@pytest.mark.parametrize("colours", COLOURS, ids="".join)
+def test_stages_run_in_their_lane_and_share_context_variables(
+    colours: tuple[str, ...], transport: str
+) -> None:
+    app, recorder = build(colours)
+    response = app.test_client(transport=transport).get("/")
+    assert response.text == "handled"
+    assert tuple(recorder.threads) == STAGES
+    for index, name in enumerate(STAGES):
+        assert recorder.seen[name] == STAGES[:index]
+
+    by_colour = {
+        colour: {recorder.threads[name] for name, c in zip(STAGES, colours, strict=True) if c == colour}
+        for colour in "sa"
+    }
+    assert len(by_colour["s"]) <= 1, "sync stages ran on several threads"
+    loop_thread = thread_of(background_loop())
+    assert by_colour["a"] <= {loop_thread}
+    assert loop_thread not in by_colour["s"]
+    if transport == "wsgi":
+        assert by_colour["s"] <= {threading.get_ident()}
+    assert trail.get() == (), "a variable of the request is seen outside"
+
+
+def thread_of(loop: asyncio.AbstractEventLoop) -> int:
+    async def ident() -> int:
+        return threading.get_ident()
+
+    return asyncio.run_coroutine_threadsafe(ident(), loop).result(5)
+
+
+def test_a_sync_request_under_wsgi_touches_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncflask.lanes.portal._background", None)
+    app = Flask(__name__)
+    app.before_request(lambda: None)
+    app.add_url_rule("/", "view", lambda: threading.current_thread().name)
+    assert app.test_client().get("/").text == threading.current_thread().name
+    assert asyncflask.lanes.portal._background is None
+
+
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_a_token_made_on_one_side_is_good_on_the_other(transport: str) -> None:
+    app = Flask(__name__)
+    tokens: list[contextvars.Token[tuple[str, ...]]] = []
+
+    @app.before_request
+    def take() -> None:
+        tokens.append(trail.set(("sync",)))
+
+    @app.get("/")
+    async def view() -> str:
+        trail.reset(tokens.pop())
+        tokens.append(trail.set(("async",)))
+        return "ok"
+
+    @app.after_request
+    def give(response: asyncflask.Response) -> asyncflask.Response:
+        trail.reset(tokens.pop())
+        response.headers["X-Trail"] = repr(trail.get())
+        return response
+
+    assert app.test_client(transport=transport).get("/").headers["X-Trail"] == "()"
+
+
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_ensure_sync_in_a_sync_view_runs_on_the_loop_and_carries_variables_back(
+    transport: str,
+) -> None:
+    app = Flask(__name__)
+
+    async def inner() -> int:
+        await asyncio.sleep(0)
+        trail.set((*trail.get(), asyncflask.request.path))
+        return threading.get_ident()
+
+    @app.get("/")
+    def view() -> list[t.Any]:
+        trail.set(("view",))
+        ident = app.ensure_sync(inner)()
+        return [ident != threading.get_ident(), list(trail.get())]
+
+    assert app.test_client(transport=transport).get("/").json == [True, ["view", "/"]]
+
+
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_what_a_sync_decorator_returns_from_an_async_view_is_awaited(transport: str) -> None:
+    app = Flask(__name__)
+
+    def decorate(view: t.Callable[[], t.Any]) -> t.Callable[[], t.Any]:
+        def wrapper() -> t.Any:
+            return view()
+
+        return wrapper
+
+    @app.get("/")
+    @decorate
+    async def view() -> str:
+        await asyncio.sleep(0)
+        return "awaited"
+
+    assert app.test_client(transport=transport).get("/").text == "awaited"
+
+
+def test_an_inline_hook_stays_on_the_loop() -> None:
+    app = Flask(__name__)
+    threads = []
+
+    @app.before_request
+    @asyncflask.inline
+    def hook() -> None:
+        threads.append(threading.get_ident())
+
+    @app.get("/")
+    async def view() -> str:
+        threads.append(threading.get_ident())
+        return "ok"
+
+    assert app.test_client(transport="asgi").get("/").text == "ok"
+    assert threads[0] == threads[1]
+
+
+def test_inline_refuses_async_functions() -> None:
+    async def hook() -> None: ...
+
+    with pytest.raises(TypeError, match="async"):
+        asyncflask.inline(hook)
+
+
+async def get(app: Flask, path: str) -> tuple[int, bytes]:
+    """One request straight into the ASGI face, from the task it is called in."""
+    sent: list[t.Any] = []
+
+    async def receive() -> t.Any:
+        await anyio.sleep_forever()
+
+    async def send(message: t.Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:])
+
+
+@pytest.mark.anyio
+async def test_waiting_async_views_hold_no_thread_slot() -> None:
+    app = Flask(__name__)
+    app.config["SYNC_THREADS"] = 2
+    app.before_request(lambda: None)
+    released = asyncio.Event()
+    entered = 0
+
+    @app.get("/")
+    async def view() -> str:
+        nonlocal entered
+        entered += 1
+        if entered == 20:
+            released.set()
+        await released.wait()
+        return "ok"
+
+    with anyio.fail_after(20):
+        answers = await asyncio.gather(*[get(app, "/") for _ in range(20)])
+    assert answers == [(200, b"ok")] * 20
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_request_is_torn_down_after_its_thread_has_let_go() -> None:
+    app = Flask(__name__)
+    events = []
+    started, go_on = threading.Event(), threading.Event()
+
+    @app.teardown_request
+    async def teardown(exc: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        events.append(type(exc))
+
+    @app.get("/")
+    def view() -> str:
+        started.set()
+        go_on.wait(10)
+        events.append("view ended")
+        return "ok"
+
+    task = asyncio.create_task(get(app, "/"))
+    await asyncio.to_thread(started.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert events == []
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert events[0] == "view ended" and len(events) == 2
+
+
+@pytest.mark.anyio
+async def test_cancellation_by_a_scope_does_not_interrupt_teardown() -> None:
+    app = Flask(__name__)
+    torn_down = []
+
+    @app.teardown_request
+    async def teardown(exc: BaseException | None) -> None:
+        await anyio.sleep(0.01)
+        torn_down.append(type(exc))
+
+    @app.get("/")
+    async def view() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    with anyio.move_on_after(0.05):
+        await get(app, "/")
+    assert torn_down == [asyncio.CancelledError]
+
+
+@pytest.mark.anyio
+async def test_a_full_queue_answers_503() -> None:
+    app = Flask(__name__)
+    app.config.update(SYNC_THREADS=1, SYNC_QUEUE_LIMIT=0)
+    torn_down: list[str] = []
+    app.teardown_request(lambda exc: torn_down.append("sync"))
+    started, go_on = threading.Event(), threading.Event()
+
+    @app.get("/")
+    def view() -> str:
+        started.set()
+        go_on.wait(10)
+        return "ok"
+
+    first = asyncio.create_task(get(app, "/"))
+    await asyncio.to_thread(started.wait, 10)
+    second = asyncio.create_task(get(app, "/"))
+    # The refused request waits for a slot all the same, but for its teardown only.
+    await asyncio.sleep(0.05)
+    go_on.set()
+    assert (await second)[0] == 503
+    assert (await first) == (200, b"ok")
+    assert torn_down == ["sync", "sync"]
+
+
+def test_an_async_context_in_sync_code_on_a_loop_names_the_remedy() -> None:
+    app = Flask(__name__)
+
+    @app.teardown_appcontext
+    async def teardown(exc: BaseException | None) -> None: ...
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="async with"):
+            with app.app_context():
+                pass
+        async with app.app_context():
+            assert asyncflask.current_app.name == app.name
+
+    asyncio.run(main())
