@@ -87,7 +87,9 @@ async def send_response(
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     body = response.response
     if response.asgi is not None:
-        await _delegate(request, driver, send, response, headers)
+        asgi = wire.under_headers(response, headers)
+        await asgi(t.cast("Scope", request.scope), t.cast("Receive", request.receive), send)
+        await _close(driver, response)
     elif request.method == "HEAD" or not 200 <= status or status in wire.BODILESS:
         await send(start)
         await send({"type": "http.response.body", "body": b""})
@@ -184,31 +186,3 @@ async def _close_there(driver: Driver, response: Response) -> None:
         await to_thread()
         response.close()
         await to_loop()
-
-
-# -- responses that are ASGI applications ------------------------------------------------------
-
-
-async def _delegate(
-    request: Request,
-    driver: Driver,
-    send: Send,
-    response: Response,
-    headers: list[tuple[bytes, bytes]],
-) -> None:
-    """Have a Starlette response send itself, under the headers the hooks have left."""
-    asgi = t.cast(t.Any, response.asgi)
-    original = {name for name, _ in asgi.raw_headers}
-
-    async def send_merged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            ours = {name for name, _ in headers}
-            late = [pair for pair in message["headers"] if pair[0] not in ours | original]
-            message = {**message, "headers": headers + late}
-            if response.status_code != asgi.status_code:
-                message["status"] = response.status_code
-        await send(message)
-
-    scope = t.cast("Scope", request.scope)
-    await asgi(scope, t.cast("Receive", request.receive), send_merged)
-    await _close(driver, response)

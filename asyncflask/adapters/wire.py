@@ -10,6 +10,12 @@ import re
 import typing as t
 
 if t.TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from starlette.types import Message
+    from starlette.types import Receive
+    from starlette.types import Scope
+    from starlette.types import Send
+
     from ..wrappers import Request
     from ..wrappers import Response
 
@@ -79,7 +85,7 @@ def encode(response: Response, request: Request) -> list[tuple[bytes, bytes]]:
         out = []
         has_length = False
         for pair in response.headers._list:
-            ready = _encoded.get(pair) or _encode(pair)
+            ready = _encoded.get(pair) or encode_header(pair)
             name = ready[0]
             if name == b"content-length":
                 has_length = True
@@ -89,7 +95,7 @@ def encode(response: Response, request: Request) -> list[tuple[bytes, bytes]]:
         if not long_way and (has_length or not response.is_sequence):
             return out
     pairs = final_headers(response, lambda: request.environ)
-    return [_encoded.get(pair) or _encode(pair) for pair in pairs]
+    return [_encoded.get(pair) or encode_header(pair) for pair in pairs]
 
 
 def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers:
@@ -101,12 +107,39 @@ def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers
     return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
 
 
+def under_headers(response: Response, headers: list[tuple[bytes, bytes]]) -> ASGIApp:
+    """Give the ASGI application behind a response, made to send what the hooks have left of it.
+
+    :param headers: those of the response, which win over the application's own.
+    """
+    asgi = t.cast(t.Any, response.asgi)
+    known = {name for name, _ in headers} | {name for name, _ in asgi.raw_headers}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_merged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # A FileResponse finds out about its file's length and date only now.
+                late = [pair for pair in message["headers"] if pair[0] not in known]
+                message = {**message, "headers": headers + late}
+                if response.status_code != asgi.status_code:
+                    message["status"] = response.status_code
+            await send(message)
+
+        await asgi(scope, receive, send_merged)
+
+    return app
+
+
 def has_body(method: str, status: int) -> bool:
     """Tell whether a response has a body at all (RFC 9110, section 6.4.1)."""
     return method != "HEAD" and status >= 200 and status not in BODILESS
 
 
-def _encode(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Check one header and give it as ASGI wants it.
+
+    :raises InvalidHeader: if it cannot be sent.
+    """
     name, value = pair
     check_header(name, value)
     lower = name.lower()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import io
 import typing as t
 
+from ..lanes import async_to_sync
 from ..lanes import ThreadDriver
 from ..lanes import to_loop
 from ..pipeline import stages
 from . import wire
+from .bridges import AsgiToWsgi
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -42,6 +45,10 @@ def handle_environ(
         context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         response = app.response_class("Internal Server Error", 500, mimetype="text/plain")
         headers = list(response.headers)
+    if response.asgi is not None:
+        return _send_itself(response, headers, environ, start_response)
+    if response.background is not None:
+        response.call_on_close(async_to_sync(response.background))
     body = _body(driver, context, environ, response)
     start_response(response.status, list(headers))
     return body
@@ -59,6 +66,19 @@ def _body(
     if response.is_sequence and not response._on_close:
         return chunks
     return _Body(context, chunks)
+
+
+def _send_itself(
+    response: Response,
+    headers: wire.Headers,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> t.Iterable[bytes]:
+    """Have a Starlette response send itself, under the headers the hooks have left."""
+    encoded = [wire.encode_header(pair) for pair in headers]
+    # The request's body has been read by then, or will never be.
+    environ = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
+    return AsgiToWsgi(wire.under_headers(response, encoded))(environ, start_response)
 
 
 class _Body:

@@ -131,8 +131,8 @@ def _from_starlette(kind: type[Response], rv: StarletteResponse) -> Response:
     elif type(rv).__call__ is StreamingResponse.__call__:
         response = kind(t.cast(StreamingResponse, rv).body_iterator, rv.status_code, headers)
     else:
-        response = kind(None, status=rv.status_code, headers=headers)
-        response.headers.remove("Content-Length")
+        # No sequence, whose length would be known.
+        response = kind(iter(()), status=rv.status_code, headers=headers)
         response.asgi = rv
         return response
     response.background = rv.background
