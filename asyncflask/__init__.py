@@ -55,7 +55,7 @@ FLASK_API: t.Final = "3.1.3"
 """The version of Flask whose API this is."""
 
 
-_LOADED_WHEN_USED: t.Final = frozenset({"cli", "testing"})
+_LOADED_WHEN_USED: t.Final = frozenset({"cli", "debughelpers", "testing", "views"})
 """Modules that Flask's package has as attributes, and that cost too much to load ahead."""
 
 

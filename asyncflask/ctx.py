@@ -15,11 +15,14 @@ from werkzeug.exceptions import HTTPException
 from .globals import _cv_app
 from .globals import _cv_request
 from .lanes import call
+from .lanes import current_task
 from .lanes import INLINE
 from .lanes import is_async
 from .lanes import Lane
 from .lanes import run_here
 from .lanes import run_inline
+from .lanes import to_loop
+from .lanes import to_thread
 from .signals import appcontext_popped
 from .signals import appcontext_pushed
 from .signals import appcontext_tearing_down
@@ -177,6 +180,10 @@ class _Context:
     def refresh_plan(self) -> None:
         """Take note of hooks that were registered since the context was pushed."""
 
+    def _lane_here(self) -> Lane | None:
+        """Give the lane of the request that is being driven by the current task, if one is."""
+        return None
+
     def push(self) -> None:
         """Make the context the current one.
 
@@ -205,7 +212,13 @@ class _Context:
         :param exc: what ended the context.
         """
         self.refresh_plan()
-        await run_inline(lambda lane: self._pop(lane, exc))
+        lane = self._lane_here()
+        if lane is None:
+            await run_inline(lambda inline: self._pop(inline, exc))
+        else:
+            await self._pop(lane, exc)
+            if lane.threaded:
+                await to_loop()
 
     def __enter__(self) -> t.Self:
         self.push()
@@ -283,6 +296,8 @@ class AppContext(_Context):
                 ):
                     await teardown_stage(app, lane, "do_teardown_appcontext", self, exc)
         finally:
+            if lane.bound and not lane.threaded:
+                await to_thread()
             current = _cv_app.get(None)
             _reset(_cv_app, self._cv_tokens)
         if current is not self:
@@ -308,6 +323,8 @@ class RequestContext(_Context):
     preserve: t.Callable[[t.Any], t.Any] | None = None
     """Gets both contexts before they are popped; how a test client keeps them."""
 
+    lane: Lane | None = None
+    """Where the stages run of a context that outlives its pipeline, kept by a stream."""
     response: Response | None = None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 
@@ -384,6 +401,10 @@ class RequestContext(_Context):
         rule = self.request.url_rule
         self.plan = self.app._plan_for(None if rule is None else rule.endpoint)
 
+    def _lane_here(self) -> Lane | None:
+        lane = self.lane
+        return lane if lane is not None and lane.task is current_task() else None
+
     def copy(self) -> RequestContext:
         """Give a context of its own with the same request and session, to be pushed elsewhere."""
         copied = type(self)(
@@ -431,6 +452,7 @@ class RequestContext(_Context):
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         last = len(self._cv_tokens) == 1
         request = self.request
+        lane.closing = True
         try:
             if last:
                 if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
@@ -438,6 +460,8 @@ class RequestContext(_Context):
                 if request._closes or "files" in request.__dict__:
                     request.close()
         finally:
+            if lane.bound and not lane.threaded:
+                await to_thread()
             current = _cv_request.get(None)
             app_ctx = _reset(_cv_request, self._cv_tokens)
             if last and "environ" in request.__dict__:
@@ -445,6 +469,7 @@ class RequestContext(_Context):
                 request.environ["werkzeug.request"] = None
             if app_ctx is not None:
                 await app_ctx._pop(lane, exc)
+            lane.closing = False
         if current is not self:
             raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
 

@@ -20,12 +20,12 @@ from werkzeug.wrappers import Response as ResponseBase
 
 from . import json
 from .adapters.body import Body
-from .adapters.body import current_task
 from .adapters.environ import environ_from_scope
 from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
+from .lanes import current_task
 from .lanes import iterate_async
 from .lanes import runs_on_loop
 
@@ -80,6 +80,7 @@ class Request(RequestBase):
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
 
     _closes = False
+    _spool: t.IO[bytes] | None = None
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -267,6 +268,12 @@ class Request(RequestBase):
             self._check_declared_length(limit)
             self.__dict__["stream"] = await self.body.load(limit)
 
+    async def keep_body(self) -> None:
+        """Take in what nobody has read, for a test that looks at the request after its end."""
+        body = t.cast("Body", self.body)
+        if "stream" not in self.__dict__ and not body.streaming:
+            self.__dict__["stream"] = io.BytesIO((await body.load(None)).read())
+
     def load_body_here(self) -> None:
         """Take in the whole body of a WSGI request; blocks."""
         stream = self.stream
@@ -283,7 +290,7 @@ class Request(RequestBase):
                 raise RequestEntityTooLarge()
             spool.write(chunk)
         spool.seek(0)
-        self.__dict__["stream"] = spool
+        self.__dict__["stream"] = self._spool = spool
         self._closes = True
 
     def new_body(self, timeout: float | None = None, empty: bool = False) -> Body:
@@ -336,9 +343,8 @@ class Request(RequestBase):
     def close(self) -> None:
         """Close the files of the form, and what the body was loaded into."""
         super().close()
-        stream = self.__dict__.get("stream")
-        if isinstance(stream, tempfile.SpooledTemporaryFile):
-            stream.close()
+        if self._spool is not None:
+            self._spool.close()
 
     @property
     def want_form_data_parsed(self) -> bool:

@@ -167,9 +167,10 @@ def test_static_files_have_a_route(app: Flask, tmp_path: Path) -> None:
     bp = Blueprint("bp", __name__, static_folder="static", url_prefix="/p", root_path=str(tmp_path))
     app.register_blueprint(bp)
     assert rules(app) == [("/p/static/<path:filename>", "bp.static")]
-    with app.test_client() as client:
-        assert client.get("/p/static/a.txt").text == "content"
-        assert client.get("/p/static/missing.txt").status_code == 404
+    client = app.test_client()
+    with client.get("/p/static/a.txt") as response:
+        assert response.text == "content"
+    assert client.get("/p/static/missing.txt").status_code == 404
 
 
 # Points that extensions override

@@ -10,6 +10,7 @@ import anyio.lowlevel
 from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
+from ..lanes import current_task
 from ..lanes import Driver
 from ..lanes import to_loop
 from ..lanes import to_thread
@@ -62,6 +63,8 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         driver.coro = stages.handle(app, ctx, driver)
         response = await driver
         ctx.response = None
+        if driver.keep:
+            ctx.lane, driver.task = driver, current_task()
         await send_response(app, request, driver, send, response)
     finally:
         if ctx.response is not None:
@@ -69,6 +72,8 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         if driver.parked:
             driver.release()
         if request.body is not None:
+            if ctx.preserve is not None:
+                await request.keep_body()
             request.body.release()
 
 

@@ -19,6 +19,7 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
+from ..lanes import current_task
 from ..lanes import outside
 from ..lanes import run_awaitable
 from ..lanes import run_sync
@@ -212,10 +213,13 @@ class Body:
             raise RequestEntityTooLarge()
 
     async def _next_message(self) -> Message:
-        if self._pending is None and current_task() is self._task:
+        task = current_task()
+        if task is None:
+            # Only asyncio's servers start the next request from within receive.
+            return await self._receive()
+        if self._pending is None and task is self._task:
             return await outside(self._receive())
-        task = self._start_receiving()
-        message = await asyncio.shield(task)
+        message = await asyncio.shield(self._start_receiving())
         self._pending = None
         return message
 
@@ -297,10 +301,3 @@ class BodyStream(io.RawIOBase):
                 " use 'await request.load_body()' first, or 'await request.stream.read()'."
             )
         return run_awaitable(self._body.chunk())
-
-
-def current_task() -> asyncio.Task[t.Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None

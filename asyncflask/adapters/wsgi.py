@@ -35,6 +35,8 @@ def handle_environ(
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
     response = driver.drive(stages.handle(app, ctx, driver.lane))
+    if driver.lane.keep:
+        ctx.lane = driver.lane
     try:
         wire.check_status(response.status)
         headers = wire.final_headers(response, lambda: environ)

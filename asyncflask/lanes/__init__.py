@@ -13,6 +13,7 @@ from .nested import run_inline as run_inline
 from .nested import run_sync as run_sync
 from .portal import async_to_sync as async_to_sync
 from .portal import background_loop as background_loop
+from .portal import current_task as current_task
 from .portal import ensure_sync as ensure_sync
 from .portal import iterate_async as iterate_async
 from .portal import run_awaitable as run_awaitable

@@ -19,6 +19,7 @@ import anyio.to_thread
 from .mailbox import mailbox_of
 from .portal import _Call
 from .portal import background_loop_for_here
+from .portal import current_task
 from .portal import here
 from .stage import Outside
 from .stage import TO_LOOP
@@ -45,6 +46,8 @@ class Driver:
     :param seat: where the sync stages run.
     """
 
+    bound = False
+
     __slots__ = (
         "_call",
         "_cancelled",
@@ -63,6 +66,7 @@ class Driver:
         "loop",
         "parked",
         "result",
+        "task",
         "threaded",
     )
 
@@ -71,6 +75,7 @@ class Driver:
         self.threaded = False
         self.closing = False
         self.keep = False
+        self.task: asyncio.Task[t.Any] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.result: t.Any = None
         self._seat = seat
@@ -319,6 +324,7 @@ class ThreadDriver:
         )
 
     async def _finish(self, driver: Driver) -> None:
+        driver.task = current_task()
         try:
             driver.result = await driver
             driver._error = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import types
 import typing as t
 
@@ -30,8 +31,10 @@ class _OnThread:
     """The lane of a pipeline that a sync method runs inside the Context of its caller."""
 
     threaded = True
+    bound = True
     closing = False
     keep = False
+    task: asyncio.Task[t.Any] | None = None
 
 
 def run_here(make: t.Callable[[Lane], t.Coroutine[t.Any, t.Any, T]]) -> T:
@@ -56,9 +59,13 @@ def run_here(make: t.Callable[[Lane], t.Coroutine[t.Any, t.Any, T]]) -> T:
             lane.threaded = False
             try:
                 ended = run_awaitable(_Leg(coro))
-            except BaseException:
-                coro.close()
-                raise
+            except BaseException as exc:
+                if inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED:
+                    raise
+                # The loop could not be gone to; what is begun is ended here all the same.
+                lane.threaded = True
+                step, value = coro.throw, exc
+                continue
             if ended is not None:
                 return t.cast(T, ended[0])
             lane.threaded = True
@@ -93,8 +100,10 @@ class _OnLoop:
     """The lane of a pipeline that an async method runs inside the Context of its caller."""
 
     threaded = False
+    bound = False
     closing = False
     keep = False
+    task: asyncio.Task[t.Any] | None = None
 
 
 @types.coroutine

@@ -134,6 +134,14 @@ def adopt(context: contextvars.Context) -> None:
             var.set(value)
 
 
+def current_task() -> asyncio.Task[t.Any] | None:
+    """Give the current asyncio task; ``None`` on a thread and on another kind of loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 def runs_on_loop() -> bool:
     """Tell whether this thread runs an event loop, and is not the thread lane of a request."""
     return here.driver is None and asyncio._get_running_loop() is not None
@@ -199,8 +207,7 @@ class _Call(t.Generic[T]):
         try:
             result = await self._awaitable
         except BaseException as exc:
+            # SystemExit too: it is for the thread that waits, and would end the loop here.
             self._outcome.set_exception(exc)
-            if not isinstance(exc, (Exception, asyncio.CancelledError)):
-                raise
         else:
             self._outcome.set_result(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 import typing as t
 
@@ -22,8 +23,12 @@ class Lane(t.Protocol):
 
     threaded: bool
     """Whether the pipeline is on a thread just now, not on the loop."""
+    bound: bool
+    """Whether the loop works in a copy of the Context: what is reset must be so on the thread."""
     closing: bool
     """Set by the pipeline while it tears down: a cancellation then waits for its end."""
+    task: asyncio.Task[t.Any] | None
+    """The task that drives the request, where that matters and there is one."""
     keep: bool
     """Set by the pipeline while sync stages may follow its end: its thread stays its own."""
 

@@ -364,7 +364,6 @@ async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseExcepti
         ctx.hand_over(ctx.preserve)
     if error is not None and app.should_ignore_error(error):
         error = None
-    lane.closing = True
     try:
         await ctx._pop(lane, error)
     except Exception as exc:
@@ -372,5 +371,4 @@ async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseExcepti
         if propagates(app):
             raise
     finally:
-        lane.closing = False
         lane.keep = bool(ctx._cv_tokens)
