@@ -476,12 +476,12 @@ class Response(ResponseBase):
     def iter_encoded(self) -> t.Iterator[bytes]:
         """Iterate over the body as bytes; an async body is fetched from the loop, blocking."""
         if self.is_async:
-            return iterate_async(_encode_async(self.response))
+            return iterate_async(self.aiter_encoded())
         return super().iter_encoded()
 
-    def aiter_encoded(self) -> t.AsyncIterator[bytes]:
+    def aiter_encoded(self) -> EncodedBody:
         """Iterate over an async body as bytes."""
-        return _encode_async(self.response)
+        return EncodedBody(t.cast("t.AsyncIterable[str | bytes]", self.response))
 
 
 _SET_BY_INIT: t.Final = frozenset(
@@ -515,12 +515,24 @@ def _content_type_of(mimetype: str) -> str:
     return content_type
 
 
-async def _encode_async(iterable: t.Any) -> t.AsyncGenerator[bytes, None]:
-    iterator = iterable.__aiter__()
-    try:
-        async for item in iterator:
-            yield item.encode() if isinstance(item, str) else item
-    finally:
-        close = getattr(iterator, "aclose", None)
+class EncodedBody:
+    """An async body as bytes, which can be closed even if it was never started.
+
+    :param body: an async iterable of text or bytes.
+    """
+
+    def __init__(self, body: t.AsyncIterable[str | bytes]) -> None:
+        self._iterator = aiter(body)
+
+    def __aiter__(self) -> t.Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        item = await anext(self._iterator)
+        return item.encode() if isinstance(item, str) else item
+
+    async def aclose(self) -> None:
+        """Close what the body is read from, if it can be closed."""
+        close = getattr(self._iterator, "aclose", None)
         if close is not None:
             await close()

@@ -15,6 +15,7 @@ from ..lanes import Driver
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
+from ..wrappers import EncodedBody
 from . import wire
 
 if t.TYPE_CHECKING:
@@ -184,9 +185,8 @@ async def _close(driver: Driver, response: Response) -> None:
 
 async def _close_there(driver: Driver, response: Response) -> None:
     if response.is_async:
-        close = getattr(response.response, "aclose", None)
-        if close is not None:
-            await close()
+        body = response.response
+        await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     if response._on_close or hasattr(response.response, "close"):
         await to_thread()
         response.close()

@@ -62,8 +62,12 @@ def _body(
     environ: WSGIEnvironment,
     response: Response,
 ) -> t.Iterable[bytes]:
-    if response.is_async and wire.has_body(environ["REQUEST_METHOD"], response.status_code):
-        return _AsyncBody(driver, context, response)
+    if response.is_async:
+        stream = _AsyncBody(driver, context, response)
+        if wire.has_body(environ["REQUEST_METHOD"], response.status_code):
+            return stream
+        stream.close()
+        return ()
     chunks = context.run(response.get_app_iter, environ)
     if response.is_sequence and not response._on_close:
         return chunks
@@ -140,4 +144,4 @@ class _AsyncBody:
 
     async def _finish(self) -> None:
         await to_loop()
-        await t.cast("t.AsyncGenerator[bytes, None]", self._source).aclose()
+        await self._source.aclose()

@@ -16,6 +16,7 @@ if t.TYPE_CHECKING:
     from .driver import Driver
 
 T = t.TypeVar("T")
+T_co = t.TypeVar("T_co", covariant=True)
 _MISSING: t.Any = object()
 
 
@@ -114,8 +115,16 @@ def async_to_sync(func: t.Callable[..., t.Awaitable[T]]) -> t.Callable[..., T]:
     return wrapper
 
 
-def iterate_async(iterator: t.AsyncGenerator[T, None]) -> t.Iterator[T]:
-    """Iterate over an async generator from sync code, and close it in the end."""
+class AsyncStream(t.Protocol[T_co]):
+    """An async iterator that can be closed."""
+
+    def __anext__(self) -> t.Awaitable[T_co]: ...
+
+    def aclose(self) -> t.Awaitable[None]: ...
+
+
+def iterate_async(iterator: AsyncStream[T]) -> t.Iterator[T]:
+    """Iterate over an async stream from sync code, and close it in the end."""
     try:
         while True:
             try:

@@ -19,6 +19,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import RequestRedirect
 from werkzeug.routing import RoutingException
 
+from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import colour_of
@@ -105,6 +106,7 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     except QueueFull:
         raise
     except Exception as exc:
+        release_streams(ctx)
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
     if app._overrides:
         return await _finalize_step(app, ctx, lane, rv)
