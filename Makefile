@@ -17,7 +17,7 @@ help: ## list the targets
 
 demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 	@echo "The example application is on http://$(HOST):$(PORT) (Ctrl-C ends it)"
-	@exec $(BIN)/uvicorn --app-dir examples --host $(HOST) --port $(PORT) blog:app
+	@exec $(BIN)/uvicorn --app-dir examples --host $(HOST) --port $(PORT) blog:app --timeout-graceful-shutdown 2
 
 test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)

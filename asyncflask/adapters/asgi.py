@@ -74,7 +74,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
             driver.release()
         if request.body is not None:
             if ctx.preserve is not None:
-                await request.keep_body()
+                await driver.drive(request.keep_body())
             request.body.release()
 
 
