@@ -393,6 +393,19 @@ class Flask(App):
             server_name = None
         elif not self.subdomain_matching:
             subdomain = self.url_map.default_subdomain or ""
+        raw = request.raw_headers
+        if raw is not None and server_name is None and not request.root_path:
+            if b"upgrade" not in raw:
+                # What bind_to_environ() comes to, without making an environ for it.
+                return self.url_map.bind(
+                    request.host.lower(),
+                    script_name="/",
+                    subdomain=subdomain,
+                    url_scheme=request.scheme,
+                    default_method=request.method,
+                    path_info=request.path,
+                    query_args=request.query_string.decode("utf-8", "replace"),
+                )
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )
