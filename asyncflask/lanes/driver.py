@@ -36,7 +36,7 @@ class Seat(t.Protocol):
 
     def rest(self) -> None: ...
 
-    def resume(self, worker: Worker) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Driver:
@@ -188,10 +188,8 @@ class Driver:
     def _trip_elsewhere(self) -> t.Generator[t.Any, t.Any, None]:
         """The trip on an event loop that is not asyncio's: anyio's threads do it."""
         self.threaded = True
-        try:
+        with anyio.CancelScope(shield=True):
             yield from anyio.to_thread.run_sync(self.run, None).__await__()
-        except BaseException as exc:
-            self._cancelled = exc
         self.threaded = False
 
     def run(self, worker: Worker | None) -> bool:
@@ -261,7 +259,7 @@ class _Waiting:
     def __exit__(self, *exc_info: object) -> None:
         self._driver._call = None
         if self._driver._worker is not None:
-            self._driver._seat.resume(self._driver._worker)
+            self._driver._seat.resume()
 
 
 class _CallingThread:
@@ -276,7 +274,7 @@ class _CallingThread:
     def rest(self) -> None:
         """The thread is nobody else's: there is no slot to give up."""
 
-    def resume(self, worker: Worker) -> None:
+    def resume(self) -> None:
         """Nothing was given up."""
 
 

@@ -39,10 +39,11 @@ class Worker:
 
 
 class Workers:
-    """A pool of threads in which at most *limit* jobs run at the same time.
+    """A pool of threads in which at most *limit* jobs begin to run at the same time.
 
     Threads start on demand and end after :data:`IDLE_SECONDS` without work. Jobs that find no
-    free slot wait their turn, first come, first served.
+    free slot wait their turn, first come, first served. A worker that goes on with a request it
+    has begun does not wait: others may hold every slot and wait for what that request holds.
 
     :param limit: jobs that run at the same time.
     :param queue_limit: jobs that may wait beyond that; ``None`` for any number.
@@ -55,7 +56,7 @@ class Workers:
         self.queue_limit = queue_limit
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._backlog: deque[tuple[Job, Worker | None]] = deque()
+        self._backlog: deque[Job] = deque()
         self._busy = 0
         # Workers in (or on their way to) the shared queue, less the jobs put there for them.
         self._idle = 0
@@ -67,16 +68,20 @@ class Workers:
         :param urgent: whether the job may not be refused.
         :raises QueueFull: for a new job that is not urgent, when ``queue_limit`` jobs wait.
         """
+        if worker is not None:
+            self.resume()
+            worker.inbox.put(job)
+            return
         with self._lock:
             if self._busy >= self.limit:
-                if worker is None and not urgent and self._is_full():
+                if not urgent and self._is_full():
                     raise QueueFull(
                         f"All {self.limit} threads are busy, {self.queue_limit} jobs wait."
                     )
-                self._backlog.append((job, worker))
+                self._backlog.append(job)
                 return
             self._busy += 1
-            hire = self._assign(job, worker)
+            hire = self._assign(job)
         if hire:
             self._start(job)
 
@@ -87,37 +92,29 @@ class Workers:
         if hire is not None:
             self._start(hire)
 
-    def resume(self, worker: Worker) -> None:
-        """Take a slot again after :meth:`rest`, waiting for a free one in turn."""
-        turn = _Turn()
+    def resume(self) -> None:
+        """Take a slot again after :meth:`rest`, over the limit if there is none."""
         with self._lock:
-            if self._busy < self.limit:
-                self._busy += 1
-                return
-            self._backlog.append((turn, worker))
-        worker.inbox.get()
+            self._busy += 1
 
     def _is_full(self) -> bool:
         return self.queue_limit is not None and len(self._backlog) >= self.queue_limit
 
-    def _assign(self, job: Job, worker: Worker | None) -> bool:
-        """Hand *job*, which has a slot, to a thread; true if a thread must be started for it."""
-        if worker is not None:
-            worker.inbox.put(job)
-        elif self._idle:
-            self._idle -= 1
-            self._jobs.put(job)
-        else:
+    def _assign(self, job: Job) -> bool:
+        """Hand *job*, which has a slot, to an idle thread; true if one must be started for it."""
+        if not self._idle:
             return True
+        self._idle -= 1
+        self._jobs.put(job)
         return False
 
     def _free_slot(self) -> Job | None:
         """Pass the slot on to whoever waits longest; gives the job that needs a new thread."""
-        if not self._backlog:
+        if self._busy > self.limit or not self._backlog:
             self._busy -= 1
             return None
-        job, worker = self._backlog.popleft()
-        return job if self._assign(job, worker) else None
+        job = self._backlog.popleft()
+        return job if self._assign(job) else None
 
     def _start(self, job: Job) -> None:
         threading.Thread(
@@ -152,15 +149,6 @@ class Workers:
                     if self._idle:
                         self._idle -= 1
                         return None
-
-
-class _Turn:
-    """The place in the queue of a worker that wants its slot back; taken from the inbox."""
-
-    __slots__ = ()
-
-    def run(self, worker: Worker | None) -> bool:
-        raise RuntimeError("A turn is waited for, not run.")
 
 
 _pools: dict[tuple[int, int | None], Workers] = {}
