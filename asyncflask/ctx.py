@@ -27,6 +27,7 @@ from .signals import appcontext_popped
 from .signals import appcontext_pushed
 from .signals import appcontext_tearing_down
 from .signals import request_tearing_down
+from .teardown import propagates
 from .teardown import send_signal
 from .teardown import teardown_stage
 
@@ -177,6 +178,9 @@ class _Context:
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         raise TypeError("_Context is a base class.")
 
+    async def _leave(self, lane: Lane, exc: BaseException | None) -> None:
+        await self._pop(lane, exc)
+
     def refresh_plan(self) -> None:
         """Take note of hooks that were registered since the context was pushed."""
 
@@ -200,7 +204,7 @@ class _Context:
         if exc is _sentinel:
             exc = sys.exc_info()[1]
         self.refresh_plan()
-        run_here(lambda lane: self._pop(lane, exc))
+        run_here(lambda lane: self._leave(lane, exc))
 
     async def push_async(self) -> None:
         """Make the context the current one, from async code."""
@@ -214,9 +218,9 @@ class _Context:
         self.refresh_plan()
         lane = self._lane_here()
         if lane is None:
-            await run_inline(lambda inline: self._pop(inline, exc))
+            await run_inline(lambda inline: self._leave(inline, exc))
         else:
-            await self._pop(lane, exc)
+            await self._leave(lane, exc)
             if lane.threaded:
                 await to_loop()
 
@@ -455,6 +459,9 @@ class RequestContext(_Context):
         lane.closing = True
         try:
             if last:
+                if "plan" not in self.__dict__:
+                    # The push failed half-way.
+                    self.refresh_plan()
                 if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
                     await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
                 if request._closes or "files" in request.__dict__:
@@ -472,6 +479,15 @@ class RequestContext(_Context):
             lane.closing = False
         if current is not self:
             raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+
+    async def _leave(self, lane: Lane, exc: BaseException | None) -> None:
+        try:
+            await self._pop(lane, exc)
+        except Exception as error:
+            # At the end of a stream that has kept it, it is too late for anything but the log.
+            if self.lane is None or propagates(self.app):
+                raise
+            self.app.log_exception((type(error), error, error.__traceback__))
 
     def session_to_save(self) -> SessionMixin | None:
         """Give the session if there may be something to save.

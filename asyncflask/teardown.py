@@ -97,3 +97,9 @@ async def _call_shielded(
         await to_loop()
     with anyio.CancelScope(shield=True):
         await func(*args)
+
+
+def propagates(app: Flask) -> bool:
+    """Tell whether unhandled exceptions go on to the server or test instead of becoming a 500."""
+    configured: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
+    return app.testing or app.debug if configured is None else configured

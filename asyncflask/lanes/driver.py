@@ -205,10 +205,12 @@ class Driver:
             here.driver = before
         stay = worker is not None and (self.keep if self._finished else True)
         self.parked = stay
+        return stay
+
+    def deliver(self) -> None:
+        """Give the driver back to the loop, which may drive it on before this returns."""
         if self.loop is not None:
             self._mailbox.deliver(self)
-        # From here on the driver is the loop's: it may have been driven on already.
-        return stay
 
     def _steps(self) -> None:
         self._finished = True
@@ -310,6 +312,7 @@ class ThreadDriver:
         try:
             while (job := inbox.get()) is not None:
                 job.run(None)
+                job.deliver()
         except KeyboardInterrupt:
             loop.call_soon_threadsafe(lambda: self._task.cancel())
             raise

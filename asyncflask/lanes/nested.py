@@ -151,8 +151,10 @@ class _Errand:
             self._result = self._context.run(self._func, *self._args)
         except BaseException as exc:
             self._error = exc
-        self._mailbox.deliver(self)
         return False
+
+    def deliver(self) -> None:
+        self._mailbox.deliver(self)
 
     def land(self) -> None:
         if not self._waiter.done():

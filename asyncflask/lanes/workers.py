@@ -24,6 +24,9 @@ class Job(t.Protocol):
     def run(self, worker: Worker | None) -> bool:
         """Do the work and say whether the worker must wait for more of the same request."""
 
+    def deliver(self) -> None:
+        """Tell whoever waits that the work is done; called once the slot is free again."""
+
 
 class QueueFull(Exception):
     """Every slot is taken and as many jobs wait as may."""
@@ -124,22 +127,27 @@ class Workers:
     def _work(self, job: Job | None) -> None:
         worker = Worker()
         while job is not None:
-            stay = job.run(worker)
-            while stay:
+            if job.run(worker):
                 self.rest()
-                job = worker.inbox.get()
-                stay = job is not None and job.run(worker)
-            # A worker released from its parking place gave its slot up when it parked.
-            job = self._next(frees_slot=job is not None)
+                job.deliver()
+                following = worker.inbox.get()
+                # Released from its parking place, it has no slot: that was given up above.
+                job = following if following is not None else self._idle_until_needed()
+            else:
+                with self._lock:
+                    following = self._free_slot()
+                    if following is None:
+                        self._idle += 1
+                job.deliver()
+                job = following if following is not None else self._wait()
 
-    def _next(self, frees_slot: bool) -> Job | None:
-        """Wait for a job; ``None`` says that the thread is not needed any more."""
+    def _idle_until_needed(self) -> Job | None:
         with self._lock:
-            hire = self._free_slot() if frees_slot else None
-            if hire is None:
-                self._idle += 1
-        if hire is not None:
-            return hire
+            self._idle += 1
+        return self._wait()
+
+    def _wait(self) -> Job | None:
+        """Wait for a job; ``None`` says that the thread is not needed any more."""
         while True:
             try:
                 return self._jobs.get(timeout=IDLE_SECONDS)

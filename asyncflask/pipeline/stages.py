@@ -31,6 +31,7 @@ from ..lanes import to_thread
 from ..signals import got_request_exception
 from ..signals import request_finished
 from ..signals import request_started
+from ..teardown import propagates
 from ..teardown import send_signal
 from . import returns
 
@@ -248,12 +249,6 @@ async def handle_exception(
     if handler is not None:
         server_error = await call(lane, (handler, colour_of(handler)), server_error)
     return await _finalize_step(app, ctx, lane, server_error, from_error_handler=True)
-
-
-def propagates(app: Flask) -> bool:
-    """Tell whether unhandled exceptions go on to the server or test instead of becoming a 500."""
-    configured: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
-    return app.testing or app.debug if configured is None else configured
 
 
 def raise_routing_exception(app: Flask, request: Request) -> t.NoReturn:
