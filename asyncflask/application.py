@@ -15,7 +15,6 @@ from werkzeug.exceptions import Aborter
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.routing import BuildError
-
 from werkzeug.routing import Rule
 from werkzeug.utils import cached_property
 from werkzeug.utils import redirect as _wz_redirect
@@ -36,19 +35,20 @@ from .lanes import ensure_sync
 from .logging import create_logger
 from .pipeline.errors import find_handler
 from .routing import Map
+from .scaffold import _endpoint_from_view_func
 from .scaffold import F
+from .scaffold import find_package
+from .scaffold import registering
 from .scaffold import Scaffold
+from .scaffold import setupmethod
 from .scaffold import T_teardown
 from .scaffold import T_template_filter
 from .scaffold import T_template_global
 from .scaffold import T_template_test
-from .scaffold import _endpoint_from_view_func
-from .scaffold import find_package
-from .scaffold import registering
-from .scaffold import setupmethod
+from .templating import as_filter
+from .templating import create_async_environment
 from .templating import DispatchingJinjaLoader
 from .templating import Environment
-from .templating import create_async_environment
 
 if t.TYPE_CHECKING:
     from jinja2 import Environment as BaseEnvironment
@@ -365,7 +365,7 @@ class App(Scaffold):
         :param f: the filter.
         :param name: name of the filter, by default the function's.
         """
-        self.jinja_env.filters[name or f.__name__] = f
+        self.jinja_env.filters[name or f.__name__] = as_filter(f)
 
     @setupmethod
     def template_test(
@@ -384,7 +384,7 @@ class App(Scaffold):
         :param f: the test.
         :param name: name of the test, by default the function's.
         """
-        self.jinja_env.tests[name or f.__name__] = f
+        self.jinja_env.tests[name or f.__name__] = as_filter(f)
 
     @setupmethod
     def template_global(

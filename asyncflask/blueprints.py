@@ -10,9 +10,13 @@ from functools import wraps
 from werkzeug.utils import cached_property
 
 from . import typing as ft
+from .scaffold import _endpoint_from_view_func
+from .scaffold import _sentinel
 from .scaffold import F
+from .scaffold import registering
 from .scaffold import Scaffold
 from .scaffold import ScopedFunctions
+from .scaffold import setupmethod
 from .scaffold import T_after_request
 from .scaffold import T_before_request
 from .scaffold import T_error_handler
@@ -23,10 +27,6 @@ from .scaffold import T_template_global
 from .scaffold import T_template_test
 from .scaffold import T_url_defaults
 from .scaffold import T_url_value_preprocessor
-from .scaffold import _endpoint_from_view_func
-from .scaffold import _sentinel
-from .scaffold import registering
-from .scaffold import setupmethod
 
 if t.TYPE_CHECKING:
     from .application import App

@@ -17,7 +17,9 @@ from datetime import datetime
 
 import werkzeug.utils
 from werkzeug.exceptions import abort as _abort_by_code
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wsgi import FileWrapper
 
 from .globals import _cv_app
 from .globals import _cv_request
@@ -38,6 +40,8 @@ P = t.ParamSpec("P")
 T = t.TypeVar("T")
 
 _NEGATIVE: t.Final = frozenset({"0", "false", "no"})
+_FILE_CHUNK: t.Final = 256 * 1024
+"""Bytes of a file that are read at a time."""
 
 
 def get_debug_flag() -> bool:
@@ -380,7 +384,7 @@ def send_file(
     :param max_age: seconds it may be cached, or a function that tells from the name;
         ``current_app.get_send_file_max_age`` otherwise.
     """
-    response = werkzeug.utils.send_file(
+    response: t.Any = werkzeug.utils.send_file(
         t.cast("str | t.IO[bytes]", path_or_file),
         mimetype=mimetype,
         as_attachment=as_attachment,
@@ -390,7 +394,7 @@ def send_file(
         last_modified=last_modified,
         **_current_file_options(max_age),
     )
-    return t.cast("Response", response)
+    return _bounded(response)
 
 
 def send_from_directory(
@@ -399,25 +403,56 @@ def send_from_directory(
     """Send a file from inside a directory, wherever the path that a client gave tries to lead.
 
     :param directory: the directory, relative to the application's root; never from a client.
+        Symbolic links in it are followed.
     :param path: the file's path in the directory.
     :param kwargs: options of :func:`send_file`.
     :raises werkzeug.exceptions.NotFound: if no such file is in the directory.
     """
     kwargs.update(_current_file_options(kwargs.get("max_age")))
-    response = werkzeug.utils.send_from_directory(directory, path, **kwargs)
-    return t.cast("Response", response)
+    try:
+        return _bounded(werkzeug.utils.send_from_directory(directory, path, **kwargs))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as exc:
+        # It is not for the server to read, or has gone since it was looked for.
+        raise NotFound() from exc
 
 
 def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
     """Give the options of Werkzeug's file functions that the application and the request decide."""
     app = current_app
     return {
-        "environ": request.environ,
+        # A server's own wrapper comes first: it may have the kernel send the file.
+        "environ": {"wsgi.file_wrapper": _FileBody, **request.environ},
         "max_age": app.get_send_file_max_age if max_age is None else max_age,
         "use_x_sendfile": app.config["USE_X_SENDFILE"],
         "response_class": app.response_class,
         "_root_path": app.root_path,
     }
+
+
+class _FileBody(FileWrapper):
+    """A file, read in larger pieces, and only as far as its length was announced."""
+
+    end: int | None = None
+
+    def __init__(self, file: t.IO[bytes], buffer_size: int = _FILE_CHUNK) -> None:
+        super().__init__(file, max(buffer_size, _FILE_CHUNK))
+
+    def __next__(self) -> bytes:
+        size = self.buffer_size
+        if self.end is not None:
+            size = min(size, self.end - self.file.tell())
+        data = self.file.read(size) if size > 0 else b""
+        if not data:
+            raise StopIteration
+        return data
+
+
+def _bounded(response: t.Any) -> Response:
+    """Keep a file that grows while it is sent within the length its headers give."""
+    body = getattr(response, "response", None)
+    if isinstance(body, _FileBody):
+        body.end = response.content_length
+    return t.cast("Response", response)
 
 
 # -- modules and names -----------------------------------------------------------------------

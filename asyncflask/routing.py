@@ -1,44 +1,42 @@
-"""Matching a request against the rules: Werkzeug's map, and a table of static rules before it."""
+"""Matching a request against the rules: Werkzeug's map, and a memory of what it has answered."""
 
 from __future__ import annotations
 
 import typing as t
 
 import werkzeug.routing
-from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
 
 if t.TYPE_CHECKING:
     from .ctx import RequestContext
+    from .wrappers import Request
 
 _KNOWN_HOSTS: t.Final = 256
 """Hosts whose check is remembered; any client can name any host."""
 
 
 class Map(werkzeug.routing.Map):
-    """Werkzeug's map, which also counts its changes."""
+    """Werkzeug's map, which also keeps what it has answered till a rule is added."""
 
-    revision = 0
-    """Goes up with every rule that is added."""
+    # Shared while it has no rule, so nothing to keep either.
+    known: dict[tuple[str, str], Rule] = {}
+    """Rules by method and path, for paths that are the very text of a rule."""
 
     def add(self, rulefactory: RuleFactory) -> None:
         """Add a rule, or the rules of a factory."""
         super().add(rulefactory)
-        self.revision += 1
+        self.known = {}
 
 
 class Router:
     """Finds the rule for a request.
 
-    A path that is the text of a rule without variable parts is looked up in a table; everything
-    else, and every doubt, is for Werkzeug's map.
+    A path without variable parts that was matched before is looked up; everything else, and
+    every doubt, is for Werkzeug's map.
     """
 
     def __init__(self) -> None:
-        self._map: werkzeug.routing.Map | None = None
-        self._revision = -1
-        self._static: dict[str, dict[str, Rule]] = {}
         self._hosts: dict[bytes | None, bool] = {}
 
     def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
@@ -46,79 +44,64 @@ class Router:
 
         :raises HTTPException: if there is none, or a redirect is the answer.
         """
-        url_map = ctx.app.url_map
-        if url_map is not self._map or getattr(url_map, "revision", None) != self._revision:
-            self._compile(url_map)
         request = ctx.request
-        rules = self._static.get(request.path)
-        if rules is not None:
-            rule = rules.get(request.method)
+        url_map = ctx.app.url_map
+        # A map of another class may match as it likes.
+        known = url_map.known if type(url_map) is Map else None
+        if known is not None:
+            rule = known.get((request.method, request.path))
             if rule is not None and self._is_plain(ctx):
                 return rule, {}
         adapter = ctx.url_adapter
-        if adapter is not None:
-            return adapter.match(return_rule=True)  # type: ignore[return-value]
-        if request.routing_exception is not None:
-            raise request.routing_exception
-        return None, None
+        if adapter is None:
+            if request.routing_exception is not None:
+                raise request.routing_exception
+            return None, None
+        rule, values = adapter.match(return_rule=True)
+        if known is not None and not values and self._is_worth_keeping(rule, ctx):
+            # A rule that is added meanwhile replaces the dict, whatever comes into the old one.
+            known[request.method, request.path] = rule
+        return rule, values  # type: ignore[return-value]
+
+    def _is_worth_keeping(self, rule: Rule, ctx: RequestContext) -> bool:
+        """Whether the rule is the answer to every such request, and their number has an end."""
+        request = ctx.request
+        return (
+            rule.rule == request.path
+            and rule.methods is not None
+            and request.method in rule.methods
+            and self._is_plain(ctx)
+        )
 
     def _is_plain(self, ctx: RequestContext) -> bool:
         """Whether nothing but path and method decides on this request."""
         app = ctx.app
         request = ctx.request
         raw = request.raw_headers
-        if raw is None or b"upgrade" in raw or app.config["TRUSTED_HOSTS"] is not None:
+        if raw is None or b"upgrade" in raw or request.trusted_hosts is not None:
             return False
         if (
             app.subdomain_matching
             or app.url_map.host_matching
+            or app.config["TRUSTED_HOSTS"] is not None
             or "create_url_adapter" in app._overrides
         ):
             return False
+        if request.root_path and request.path == "/" and not _ends_with_slash(request):
+            return False
         host = raw.get(b"host")
         known = self._hosts.get(host)
-        if known is None:
-            known = self._check_host(ctx)
-            if len(self._hosts) < _KNOWN_HOSTS:
-                self._hosts[host] = known
-        return known
+        return self._check_host(ctx, host) if known is None else known
 
-    def _check_host(self, ctx: RequestContext) -> bool:
-        # Binding refuses hosts that IDNA cannot encode.
-        try:
-            return ctx.url_adapter is not None
-        except HTTPException:
-            return False
-
-    def _compile(self, url_map: werkzeug.routing.Map) -> None:
-        static: dict[str, dict[str, Rule]] = {}
-        doubtful: set[tuple[str, str]] = set()
-        # A map of another class does not tell when it changes.
-        revision = getattr(url_map, "revision", None)
-        rules = url_map.iter_rules() if revision is not None else iter(())
-        for rule in rules:
-            if _is_static(rule, url_map):
-                methods = static.setdefault(rule.rule, {})
-                for method in rule.methods or ():
-                    if method in methods:
-                        doubtful.add((rule.rule, method))
-                    methods[method] = rule
-        for path, method in doubtful:
-            del static[path][method]
-        self._static = static
-        self._map, self._revision = url_map, revision  # type: ignore[assignment]
+    def _check_host(self, ctx: RequestContext, host: bytes | None) -> bool:
+        """Whether binding accepts the host, and does not refuse what IDNA cannot encode."""
+        if len(self._hosts) >= _KNOWN_HOSTS:
+            self._hosts.clear()
+        self._hosts[host] = good = ctx.url_adapter is not None
+        return good
 
 
-def _is_static(rule: Rule, url_map: werkzeug.routing.Map) -> bool:
-    return not (
-        rule.arguments
-        or rule.defaults
-        or rule.build_only
-        or rule.websocket
-        or rule.alias
-        or rule.redirect_to is not None
-        or rule.subdomain != url_map.default_subdomain
-        or rule.host
-        or "//" in rule.rule
-        or any(character in rule.rule for character in "|<>")
-    )
+def _ends_with_slash(request: Request) -> bool:
+    """Whether the root of a mounted application was asked for as such, and needs no redirect."""
+    scope = request.scope
+    return scope is not None and scope["path"].endswith("/")

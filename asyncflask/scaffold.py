@@ -13,8 +13,8 @@ from pathlib import PurePath
 
 from jinja2 import BaseLoader
 from jinja2 import FileSystemLoader
-from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import default_exceptions
+from werkzeug.exceptions import HTTPException
 from werkzeug.utils import cached_property
 
 from . import typing as ft

@@ -10,9 +10,11 @@ from itertools import groupby
 
 from jinja2 import BaseLoader
 from jinja2 import Environment as BaseEnvironment
+from jinja2 import pass_environment
 from jinja2 import Template
 from jinja2 import TemplateNotFound
 from jinja2.environment import copy_cache
+from jinja2.runtime import Context as BaseContext
 
 from .globals import _cv_app
 from .globals import _cv_request
@@ -61,12 +63,25 @@ def _default_template_ctx_processor() -> Context:
 # -- environments and loader -----------------------------------------------------------------
 
 
+class _Context(BaseContext):
+    """The variables of a template, whose functions may be async in sync rendering as well."""
+
+    def call(self, obj: t.Callable[..., t.Any], /, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        """Call a function as the template asks."""
+        value = super().call(obj, *args, **kwargs)
+        if hasattr(value, "__await__") and not self.environment.is_async:
+            return run_awaitable(value)
+        return value
+
+
 class Environment(BaseEnvironment):
     """A Jinja environment that loads from the folders of an application and its blueprints.
 
     :param app: the application; kept as ``app``.
     :param options: options of :class:`jinja2.Environment`.
     """
+
+    context_class = _Context
 
     def __init__(self, app: App, **options: t.Any) -> None:
         if "loader" not in options:
@@ -122,6 +137,27 @@ class _AsyncTwin(BaseEnvironment):
         :param extension: its class or import name.
         """
         t.cast(BaseEnvironment, self.linked_to).add_extension(extension)
+
+
+def as_filter(func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Make a function usable as a filter or test of templates, sync or async rendered.
+
+    :param func: sync functions come back as they are.
+    """
+    if not is_async(func):
+        return func
+    # What Jinja passes to it ahead of the arguments in the template.
+    passed = getattr(func, "jinja_pass_arg", None)
+
+    @functools.wraps(func)
+    def call(first: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        environment = getattr(first, "environment", first)
+        value = func(*args, **kwargs) if passed is None else func(first, *args, **kwargs)
+        return value if environment.is_async else run_awaitable(value)
+
+    # Jinja then leaves it out when it computes constants for code that is to await it.
+    call.jinja_async_variant = True  # type: ignore[attr-defined]
+    return call if passed is not None else pass_environment(call)
 
 
 def create_async_environment(app: App) -> BaseEnvironment:

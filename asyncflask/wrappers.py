@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import io
 import tempfile
 import typing as t
 from urllib.parse import parse_qsl
 
+import anyio
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
@@ -20,13 +23,20 @@ from werkzeug.wrappers import Response as ResponseBase
 
 from . import json
 from .adapters.body import Body
+from .adapters.body import IN_MEMORY
+from .adapters.environ import CountedStream
 from .adapters.environ import environ_from_scope
+from .adapters.environ import has_input
+from .adapters.environ import LoopStream
+from .adapters.environ import open_input
 from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
 from .lanes import current_task
 from .lanes import iterate_async
+from .lanes import portal
+from .lanes import run_sync
 from .lanes import runs_on_loop
 
 if t.TYPE_CHECKING:
@@ -43,7 +53,9 @@ if t.TYPE_CHECKING:
 
     from .lanes.workers import Workers
 
-_IN_MEMORY: t.Final = 1024 * 1024
+PARSE_OFF_LOOP: t.Final = 256 * 1024
+"""Bytes above which a loaded body is parsed on a thread."""
+
 
 
 class Request(RequestBase):
@@ -80,7 +92,11 @@ class Request(RequestBase):
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
 
     _closes = False
+    _loaded = False
+    _loading: anyio.Lock | None = None
     _spool: t.IO[bytes] | None = None
+    _form_ahead = False
+    _form_error: Exception | None = None
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -116,7 +132,7 @@ class Request(RequestBase):
         request.body = body
         request.shallow = False
         request.raw_headers = dict(scope["headers"])
-        request.method = scope["method"]
+        request.method = scope["method"].upper()
         request.scheme = scope.get("scheme", "http")
         request.query_string = scope.get("query_string", b"")
         path = scope["path"]
@@ -159,6 +175,11 @@ class Request(RequestBase):
         items = parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote")
         return self.parameter_storage_class(items)
 
+    @cached_property
+    def full_path(self) -> str:
+        """Path and query; bytes of the query that are not UTF-8 are percent-encoded."""
+        return f"{self.path}?{self.query_string.decode('utf-8', 'werkzeug.url_quote')}"
+
     # -- limits --------------------------------------------------------------------------
 
     @property
@@ -169,8 +190,11 @@ class Request(RequestBase):
     @max_content_length.setter
     def max_content_length(self, value: int | None) -> None:
         self._max_content_length = value
+        stream = self.__dict__.get("stream")
         if self.body is not None:
-            self.body.limit = value
+            self.body.limit = self.max_content_length
+        elif isinstance(stream, CountedStream):
+            stream.set_limit(self.max_content_length)
 
     @property
     def max_form_memory_size(self) -> int | None:
@@ -235,63 +259,79 @@ class Request(RequestBase):
 
     # -- body ----------------------------------------------------------------------------
 
-    @cached_property
-    def stream(self) -> t.IO[bytes]:
-        """The body as a file; in a view with ``stream_body=True`` also for ``async for``."""
-        if self.scope is None:
-            own = t.cast(t.Any, RequestBase.stream)
-            return t.cast("t.IO[bytes]", own.__get__(self))
-        if self.shallow:
-            raise RuntimeError(
-                "This request was made with 'shallow=True': its body is not to be read."
-            )
-        if self.body is None:
-            return io.BytesIO()
-        self._check_declared_length(self.max_content_length)
-        self.body.limit = self.max_content_length
-        return self.body.open()
+    @property
+    def stream(self) -> t.Any:
+        """The body as a file; in an async view with ``stream_body=True`` it is to be awaited.
+
+        There it has ``async for chunk in request.stream`` and ``await request.stream.read(n)``.
+        """
+        own = self.__dict__
+        stream = own.get("stream")
+        if stream is None:
+            if self.shallow:
+                raise RuntimeError(
+                    "This request was made with 'shallow=True': its body is not to be read."
+                )
+            stream = own["stream"] = self._open_input() if self.scope is None else self._open_body()
+        return LoopStream(stream, self._off_loop) if self._blocks_loop() else stream
+
+    @stream.setter
+    def stream(self, value: t.Any) -> None:
+        self.__dict__["stream"] = value
 
     async def load_body(self) -> None:
         """Take in the whole body, so that ``form``, ``data``, ``json`` and ``files`` are there.
 
         Happens by itself before an async view, unless its route has ``stream_body=True``; async
-        hooks call it when they want the body.
+        hooks call it when they want the body. What a stream has read is not in it.
 
         :raises RequestEntityTooLarge: if it is over ``max_content_length``, or without that
             over ``MAX_BUFFERED_BODY``.
         :raises ClientDisconnected: if it ends early.
         """
+        body = self.body
         if self.scope is None:
-            self.load_body_here()
-        elif self.body is not None and not self.body.loaded:
-            limit = self._load_limit()
-            self._check_declared_length(limit)
-            self.__dict__["stream"] = await self.body.load(limit)
+            if not self._blocks_loop():
+                self.load_body_here()
+                return
+            if self._loading is None:
+                self._loading = anyio.Lock()
+            async with self._loading:
+                await self._off_loop(self.load_body_here)
+        elif body is not None and not body.loaded:
+            if body.exhausted:
+                self.stream = io.BytesIO()
+                return
+            self.stream = await body.load(self._load_limit())
+            if body.size > PARSE_OFF_LOOP:
+                await self._off_loop(self._parse_ahead)
 
     async def keep_body(self) -> None:
         """Take in what nobody has read, for a test that looks at the request after its end."""
-        body = t.cast("Body", self.body)
-        if "stream" not in self.__dict__ and not body.streaming:
-            self.__dict__["stream"] = io.BytesIO((await body.load(None)).read())
+        # A body that was an error to who read it stays one.
+        with contextlib.suppress(HTTPException):
+            file = await t.cast("Body", self.body).load(None)
+            self.stream = io.BytesIO(file.read())
 
     def load_body_here(self) -> None:
         """Take in the whole body of a WSGI request; blocks."""
-        stream = self.stream
-        if isinstance(stream, io.BytesIO) or "form" in self.__dict__:
+        if self._loaded or not has_input(self.environ, self.content_length):
             return
         limit = self._load_limit()
-        self._check_declared_length(limit)
-        spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
-        size = 0
-        while chunk := stream.read(64 * 1024):
-            size += len(chunk)
-            if limit is not None and size > limit:
-                spool.close()
-                raise RequestEntityTooLarge()
-            spool.write(chunk)
-        spool.seek(0)
-        self.__dict__["stream"] = self._spool = spool
+        _check_length(self.content_length, limit)
+        stream = self.__dict__.get("stream") or self._open_input()
+        if isinstance(stream, CountedStream):
+            stream.set_limit(limit)
+        spool = self._spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         self._closes = True
+        self.stream = stream
+        while chunk := stream.read(64 * 1024):
+            spool.write(chunk)
+        size = spool.tell()
+        spool.seek(0)
+        self.stream, self._loaded = spool, True
+        if size > PARSE_OFF_LOOP:
+            self._parse_ahead()
 
     def new_body(self, timeout: float | None = None, empty: bool = False) -> Body:
         """Make the body that reads from the connection.
@@ -301,15 +341,13 @@ class Request(RequestBase):
         """
         receive = t.cast("Receive", self.receive)
         length = None if empty else self.content_length
-        return Body(
-            receive,
-            length,
-            timeout,
-            self.workers,
-            self.server_context,
-            None if empty else current_task(),
-            empty,
-        )
+        task = None if empty else current_task()
+        context = self.server_context
+        body = Body(receive, length, timeout, self.workers, context, task, empty)
+        if "environ" in self.__dict__:
+            # Made before there was a body, for a subclass that wants to be called with it.
+            self.environ["wsgi.input"] = body.open()
+        return body
 
     async def is_disconnected(self) -> bool:
         """Tell whether the client has left; under WSGI nobody knows, so it has not."""
@@ -337,14 +375,21 @@ class Request(RequestBase):
         """
         if getattr(self, "_cached_data", None) is None:
             self._check_readable_here()
+            if parse_form_data and self._form_ahead:
+                # Who asks for data does not want that of a form.
+                self.stream.seek(0, io.SEEK_END)
         data: bytes | str = super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
         return data
 
     def close(self) -> None:
         """Close the files of the form, and what the body was loaded into."""
         super().close()
-        if self._spool is not None:
-            self._spool.close()
+        spool = self._spool
+        if spool is not None:
+            if not spool.closed and "werkzeug.debug.preserve_context" in self.environ:
+                # A test goes on looking at the request.
+                self.stream = io.BytesIO(spool.read())
+            spool.close()
 
     @property
     def want_form_data_parsed(self) -> bool:
@@ -361,6 +406,8 @@ class Request(RequestBase):
     def _load_form_data(self) -> None:
         if "form" in self.__dict__:
             return
+        if self._form_error is not None:
+            raise self._form_error
         if getattr(self, "_cached_data", None) is None:
             self._check_readable_here()
         super()._load_form_data()
@@ -385,19 +432,70 @@ class Request(RequestBase):
             limit = current_app.config["MAX_BUFFERED_BODY"]
         return limit
 
-    def _check_declared_length(self, limit: int | None) -> None:
-        if limit is not None and (self.content_length or 0) > limit:
-            raise RequestEntityTooLarge()
+    # -- where the body is -----------------------------------------------------------------
+
+    def _open_body(self) -> t.IO[bytes]:
+        """Give the stream of an ASGI request, under the limit of now."""
+        if self.body is None:
+            return io.BytesIO()
+        limit = self.body.limit = self.max_content_length
+        _check_length(self.content_length, limit)
+        return self.body.open()
+
+    def _open_input(self) -> t.IO[bytes]:
+        """Give the stream of a WSGI request, under the limit of now."""
+        limit = self.max_content_length
+        _check_length(self.content_length, limit)
+        return open_input(self.environ, self.content_length, limit)
+
+    def _blocks_loop(self) -> bool:
+        """Tell whether reading a WSGI body here would hold up the loop of all such requests."""
+        loop = None if self.scope is not None else asyncio._get_running_loop()
+        if loop is None or loop is not portal._background:
+            return False
+        return not self._loaded and has_input(self.environ, self.content_length)
 
     def _check_readable_here(self) -> None:
         body = self.body
-        if body is None or body.loaded or not runs_on_loop():
+        if body is None:
+            if not self._blocks_loop():
+                return
+        elif body.loaded or not runs_on_loop():
+            return
+        elif body.exhausted:
+            # A sync hook has read it.
+            self._cached_data = b""
             return
         raise RuntimeError(
             "The body of this request has not been loaded, and reading it here would block the"
             " event loop: call 'await request.load_body()' first. (Before an async view it is"
             " loaded already, unless its route has stream_body=True.)"
         )
+
+    def _parse_ahead(self) -> None:
+        """Parse a large body on this thread, and leave it as if nobody had looked at it."""
+        stream = self.stream
+        if self.is_json:
+            # An error shows when somebody asks for the data.
+            with contextlib.suppress(Exception):
+                self.get_json(silent=True)
+        else:
+            try:
+                self._load_form_data()
+            except Exception as exc:
+                self._form_error = exc
+            self._form_ahead = stream.tell() > 0
+        self.stream = stream
+        stream.seek(0)
+
+    async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+        workers = current_app._workers if self.scope is None else self.workers
+        return await run_sync(workers, func, *args)
+
+
+def _check_length(length: int | None, limit: int | None) -> None:
+    if length is not None and limit is not None and length > limit:
+        raise RequestEntityTooLarge()
 
 
 class Response(ResponseBase):
@@ -425,7 +523,7 @@ class Response(ResponseBase):
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = {name for base in cls.__mro__[: cls.__mro__.index(Response)] for name in vars(base)}
+        own = {name for base in cls.__mro__ if base not in Response.__mro__ for name in vars(base)}
         cls._quick = not own & _SET_BY_INIT
         cls._plain_headers = not own & _READ_BY_HEADERS
 
@@ -444,6 +542,7 @@ class Response(ResponseBase):
             or headers is not None
             or status is not None
             or content_type is not None
+            or mimetype == ""
             or not self._quick
         ):
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
@@ -474,10 +573,29 @@ class Response(ResponseBase):
         return hasattr(self.response, "__aiter__") and not isinstance(self.response, (list, tuple))
 
     def iter_encoded(self) -> t.Iterator[bytes]:
-        """Iterate over the body as bytes; an async body is fetched from the loop, blocking."""
-        if self.is_async:
-            return iterate_async(self.aiter_encoded())
-        return super().iter_encoded()
+        """Iterate over the body as bytes; an async body is fetched from the loop, blocking.
+
+        :raises RuntimeError: for an async body in async code, which would block the loop.
+        """
+        if not self.is_async:
+            return super().iter_encoded()
+        if runs_on_loop():
+            raise RuntimeError(
+                f"The body of the response is async ({self.response!r}) and cannot be read at once"
+                " on the event loop: 'await response.make_sequence_async()' first."
+            )
+        return iterate_async(self.aiter_encoded())
+
+    async def make_sequence_async(self) -> None:
+        """Take in the whole body, as ``make_sequence()``, of a response whose body is async."""
+        if not self.is_async:
+            self.make_sequence()
+            return
+        source = self.aiter_encoded()
+        try:
+            self.response = [chunk async for chunk in source]
+        finally:
+            await source.aclose()
 
     def aiter_encoded(self) -> EncodedBody:
         """Iterate over an async body as bytes."""
@@ -510,6 +628,8 @@ def _content_type_of(mimetype: str) -> str:
     content_type = _content_types.get(mimetype)
     if content_type is None:
         content_type = get_content_type(mimetype, "utf-8")
+        # Refuses what no header may have.
+        Headers().set("Content-Type", content_type)
         if len(_content_types) < 256:
             _content_types[mimetype] = content_type
     return content_type

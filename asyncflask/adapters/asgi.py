@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import types
 import typing as t
 
 import anyio
@@ -12,6 +13,7 @@ from werkzeug.wsgi import FileWrapper
 from ..ctx import RequestContext
 from ..lanes import current_task
 from ..lanes import Driver
+from ..lanes import QueueFull
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
@@ -19,6 +21,7 @@ from ..wrappers import EncodedBody
 from . import wire
 
 if t.TYPE_CHECKING:
+    from starlette.types import ASGIApp
     from starlette.types import Message
     from starlette.types import Receive
     from starlette.types import Scope
@@ -68,14 +71,22 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
             ctx.lane, driver.task = driver, current_task()
         await send_response(app, request, driver, send, response)
     finally:
+        if ctx.response is not None or driver.parked or request.body is not None:
+            await _let_go(ctx, driver)
+
+
+async def _let_go(ctx: RequestContext, driver: Driver) -> None:
+    """Give back what a request still holds, whatever became of it."""
+    body = ctx.request.body
+    try:
         if ctx.response is not None:
             await _close(driver, ctx.response)
-        if driver.parked:
-            driver.release()
-        if request.body is not None:
-            if ctx.preserve is not None:
-                await driver.drive(request.keep_body())
-            request.body.release()
+        if body is not None and ctx.preserve is not None:
+            await driver.drive(ctx.request.keep_body())
+    finally:
+        driver.release()
+        if body is not None:
+            body.release()
 
 
 async def send_response(
@@ -83,33 +94,65 @@ async def send_response(
 ) -> None:
     """Send a response, whatever its body is, and close it."""
     try:
-        headers = wire.encode(response, request)
+        await _send(request, driver, send, response)
     except wire.InvalidHeader as exc:
-        await _close(driver, response)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        response = app.response_class("Internal Server Error", 500, mimetype="text/plain")
-        headers = wire.encode(response, request)
-    status = response._status_code
-    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
-    body = response.response
-    if response.asgi is not None:
-        asgi = wire.under_headers(response, headers)
-        await asgi(t.cast("Scope", request.scope), t.cast("Receive", request.receive), send)
-        await _close(driver, response)
-    elif request.method == "HEAD" or not 200 <= status or status in wire.BODILESS:
-        await send(start)
-        await send({"type": "http.response.body", "body": b""})
-        await _close(driver, response)
-    elif type(body) is list and not response.direct_passthrough:
-        await send(start)
-        whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
-        await send({"type": "http.response.body", "body": whole})
-        if response._on_close:
+        await _send_whole(send, request.method, 500, wire.ERROR_HEADERS, wire.ERROR)
+        return
+    finally:
+        if response._on_close or type(response.response) is not list:
             await _close(driver, response)
-    else:
-        await _stream(request, driver, send, start, response)
     if response.background is not None:
         await driver.drive(response.background())
+
+
+async def _send(request: Request, driver: Driver, send: Send, response: Response) -> None:
+    headers = wire.encode(response, request)
+    status = response._status_code
+    body = response.response
+    if response.asgi is not None:
+        await _send_itself(request, send, wire.under_headers(response, headers))
+    elif type(body) is list and not response.direct_passthrough:
+        whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
+        await _send_whole(send, request.method, status, headers, whole)
+    elif not wire.has_body(request.method, status):
+        await _send_whole(send, request.method, status, headers, b"")
+    else:
+        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        await _stream(request, driver, send, start, response)
+
+
+async def _send_whole(
+    send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
+) -> None:
+    """Send a body that is there in one piece, if there may be one at all."""
+    if method == "HEAD" or status in wire.BODILESS:
+        body = b""
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    except OSError:
+        # The client has left, and this server says so (ASGI HTTP spec 2.4).
+        return
+
+
+async def _send_itself(request: Request, send: Send, asgi: ASGIApp) -> None:
+    """Have a response send itself that is an ASGI application."""
+    left = False
+
+    async def send_on(message: Message) -> None:
+        nonlocal left
+        try:
+            await send(message)
+        except OSError:
+            left = True
+            raise
+
+    try:
+        await asgi(t.cast("Scope", request.scope), t.cast("Receive", request.receive), send_on)
+    except Exception:
+        if not left:
+            raise
 
 
 # -- streams ---------------------------------------------------------------------------------
@@ -120,74 +163,133 @@ async def _stream(
 ) -> None:
     """Send a body chunk by chunk, and stop when the client leaves."""
     error: BaseException | None = None
+    leaving = request.client_left()
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch, request, group.cancel_scope)
+        group.start_soon(_watch, leaving, group.cancel_scope)
         try:
-            await _pump(driver, send, start, response)
+            with anyio.CancelScope() as scope:
+                await _pump(send, start, _chunks(driver, response, scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it. The server aborts the connection.
             error = exc
         group.cancel_scope.cancel()
-    await _close(driver, response)
     if error is not None:
         raise error
 
 
-async def _watch(request: Request, scope: anyio.CancelScope) -> None:
-    await request.client_left()
+async def _watch(leaving: t.Awaitable[None], scope: anyio.CancelScope) -> None:
+    await leaving
     scope.cancel()
 
 
-async def _pump(driver: Driver, send: Send, start: Message, response: Response) -> None:
-    chunks = _chunks(driver, response)
+async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:
     # The headers go out with the first chunk, so that what fails before it is a plain 500.
     chunk = await chunks()
-    await send(start)
+    if not await _arrives(send, start):
+        return
     while chunk is not _END:
         if chunk:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            message = {"type": "http.response.body", "body": chunk, "more_body": True}
+            if not await _arrives(send, message):
+                return
         # A producer and a server that never suspend would keep the loop, and the watcher, out.
         await anyio.lowlevel.checkpoint()
         chunk = await chunks()
-    await send({"type": "http.response.body", "body": b""})
+    await _arrives(send, {"type": "http.response.body", "body": b""})
 
 
-def _chunks(driver: Driver, response: Response) -> t.Callable[[], t.Awaitable[t.Any]]:
+async def _arrives(send: Send, message: Message) -> bool:
+    """Send a message and tell whether the client is still there (ASGI HTTP spec 2.4)."""
+    try:
+        await send(message)
+    except OSError:
+        return False
+    return True
+
+
+def _chunks(
+    driver: Driver, response: Response, scope: anyio.CancelScope
+) -> t.Callable[[], t.Awaitable[t.Any]]:
     """Give a function that fetches the next chunk where the body's colour belongs."""
     if response.is_async:
         source = response.aiter_encoded()
         response.response = t.cast(t.Any, source)
-        return lambda: driver.drive(_next_async(source))
+        return lambda: _cancelled_once(driver.drive(_next_async(source)), scope)
     body: t.Any = response.response
-    if type(body) is FileWrapper:
-        body.buffer_size = FILE_CHUNK
+    file = getattr(body, "iterable", body)
+    if type(file) is FileWrapper:
+        file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
     return lambda: driver.drive(_next_sync(iterator))
 
 
+@types.coroutine
+def _cancelled_once(
+    awaitable: t.Awaitable[t.Any], scope: anyio.CancelScope
+) -> t.Generator[t.Any, t.Any, t.Any]:
+    """Await something, and once it was cancelled leave it in peace to clean up.
+
+    A scope of anyio cancels every wait again, those in a generator's ``finally`` as well.
+
+    :param scope: one around it, to be shielded meanwhile.
+    """
+    steps = awaitable.__await__()
+    step: t.Callable[[t.Any], t.Any] = steps.send
+    value: t.Any = None
+    try:
+        while True:
+            try:
+                command = step(value)
+            except StopIteration as stop:
+                return stop.value
+            step = steps.send
+            try:
+                value = yield command
+            except BaseException as exc:
+                step, value = steps.throw, exc
+                if isinstance(exc, anyio.get_cancelled_exc_class()):
+                    scope.shield = True
+    finally:
+        if scope.shield:
+            scope.shield = False
+
+
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
     try:
-        return await source.__anext__()
+        chunk = await source.__anext__()
     except StopAsyncIteration:
         return _END
+    return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
 
 
-async def _next_sync(source: t.Iterator[bytes]) -> t.Any:
-    await to_thread()
-    return next(source, _END)
+async def _next_sync(iterator: t.Iterator[bytes]) -> t.Any:
+    await _to_thread_in_any_case()
+    chunk = next(iterator, _END)
+    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
 
 
 async def _close(driver: Driver, response: Response) -> None:
     """Close a response and its body in the request's Context, on the side they belong to."""
     with anyio.CancelScope(shield=True):
-        await driver.drive(_close_there(driver, response))
+        await driver.drive(_close_there(response))
 
 
-async def _close_there(driver: Driver, response: Response) -> None:
-    if response.is_async:
-        body = response.response
-        await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
-    if response._on_close or hasattr(response.response, "close"):
+async def _close_there(response: Response) -> None:
+    try:
+        if response.is_async:
+            body = response.response
+            await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
+    finally:
+        if response._on_close or hasattr(response.response, "close"):
+            await _to_thread_in_any_case()
+            response.close()
+            await to_loop()
+
+
+async def _to_thread_in_any_case() -> None:
+    """Go to a thread, for a request that was let in already: no full queue may turn it away."""
+    try:
         await to_thread()
-        response.close()
-        await to_loop()
+    except QueueFull:
+        # The driver asks a second time for what must run.
+        await to_thread()

@@ -1,12 +1,14 @@
 """The body of a request that comes as ASGI messages: loaded, spooled or streamed.
 
 Nothing is taken from the server before somebody asks for it. ``receive`` is awaited outside of
-the request's Context, since a server may start the next request of the connection in there.
+the request's Context, since a server may start the next request of the connection in there, and
+by one at a time: whoever else waits for the body, or for the client's leaving, waits with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import io
 import tempfile
@@ -16,6 +18,7 @@ import anyio
 import anyio.lowlevel
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
@@ -24,6 +27,7 @@ from ..lanes import outside
 from ..lanes import run_awaitable
 from ..lanes import run_sync
 from ..lanes import runs_on_loop
+from ..lanes.portal import here
 
 if t.TYPE_CHECKING:
     from starlette.types import Message
@@ -62,39 +66,56 @@ class Body:
         self._receive = receive
         self._task = server_task
         self._server_context = server_context
-        self._pending: asyncio.Task[Message] | None = None
+        self._loop = asyncio._get_running_loop()
+        self._incoming: asyncio.Future[None] | None = None
         self._length = length
         self._timeout = timeout
         self._workers = workers
         self._buffer = bytearray()
+        self._room: anyio.Event | None = None
         self._taken = 0
-        self._ended = empty
-        self._error: BadRequest | None = None
-        self._file: t.IO[bytes] | None = None
+        self._error: Exception | None = None
+        self._stream: BodyStream | None = None
+        self._loading = False
+        self._loaded: anyio.Event | None = None
+        self._spool: t.IO[bytes] | None = None
+        self._over = False
+        self._ended = empty or length == 0
+        self._file: t.IO[bytes] | None = io.BytesIO() if self._ended else None
+        self.size = 0
         self.limit: int | None = None
         self.disconnected = False
-        self.streaming = False
-        if empty:
-            self._file = io.BytesIO()
 
     @property
     def loaded(self) -> bool:
         """Whether the whole body is here, to be read without waiting."""
         return self._file is not None
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has been read to its end as a stream."""
+        rest = self._buffer or (self._stream is not None and self._stream.rest)
+        return self._ended and self._error is None and not rest
+
     def open(self) -> t.IO[bytes]:
         """Give the loaded body as a file, or a stream that fetches it on demand."""
         if self._file is not None:
             return self._file
-        return t.cast(t.IO[bytes], BodyStream(self))
+        if self._stream is None:
+            self._stream = BodyStream(self)
+        return t.cast(t.IO[bytes], self._stream)
 
     async def prefetch(self) -> None:
-        """Wait for the first :data:`PREFETCH` bytes or the end, whatever comes first."""
-        while not self._ended and len(self._buffer) < PREFETCH:
-            await self._take()
+        """Wait for the first :data:`PREFETCH` bytes or the end, whatever comes first.
+
+        What goes wrong is told to whoever reads the body.
+        """
+        with contextlib.suppress(HTTPException):
+            while not self._ended and len(self._buffer) < PREFETCH:
+                await self._take()
 
     async def load(self, limit: int | None) -> t.IO[bytes]:
-        """Take in the whole body.
+        """Take in the whole body, or what a stream has left of it.
 
         :param limit: bytes it may have.
         :returns: it as a file, at its start.
@@ -102,27 +123,22 @@ class Body:
         :raises RequestTimeout: (408) when the client sends nothing for too long.
         :raises ClientDisconnected: (400) when the body ends early.
         """
-        if self._file is not None:
-            return self._file
-        if self.streaming:
-            raise RuntimeError("The body is being read as a stream already and cannot be loaded.")
-        self.limit = limit
-        self._check_limit(self._length or 0)
-        spool: t.IO[bytes] | None = None
-        try:
-            while not self._ended:
-                await self._take()
-                if len(self._buffer) > IN_MEMORY:
-                    spool = await run_sync(self._workers, self._spill, spool)
-        except BaseException:
-            if spool is not None:
-                spool.close()
-            raise
-        if spool is not None:
-            await run_sync(self._workers, self._spill, spool)
-            spool.seek(0)
-        self._file = spool if spool is not None else io.BytesIO(bytes(self._buffer))
-        self._buffer.clear()
+        if self._file is None and limit is not None and (self._length or 0) > limit:
+            raise RequestEntityTooLarge()
+        while self._file is None:
+            if self._loading:
+                self._loaded = self._loaded or anyio.Event()
+                await self._loaded.wait()
+                continue
+            self._loading = True
+            self.limit = limit
+            try:
+                self._file = await self._load()
+            finally:
+                self._loading = False
+                if self._loaded is not None:
+                    self._loaded.set()
+                    self._loaded = None
         return self._file
 
     async def chunk(self) -> bytes:
@@ -130,60 +146,137 @@ class Body:
 
         :raises ClientDisconnected: (400), never ``b""``, when the body ends early.
         """
-        self.streaming = True
-        while not self._buffer and not self._ended:
-            await self._take()
-        chunk = bytes(self._buffer)
-        self._buffer.clear()
-        return chunk
+        await self._fill(1)
+        return self._cut(len(self._buffer))
+
+    async def read(self, size: int) -> bytes:
+        """Give the next *size* bytes of a streamed body, fewer only at its end.
+
+        :param size: negative for all the rest.
+        :raises ClientDisconnected: (400) when the body ends early.
+        """
+        await self._fill(size)
+        return self._cut(len(self._buffer) if size < 0 else size)
+
+    def chunk_here(self) -> bytes:
+        """The same as :meth:`chunk`, for a thread, which waits."""
+        if here.driver is None and self._loop is not None:
+            # A thread of the user's own: only the server's loop can receive.
+            return asyncio.run_coroutine_threadsafe(self.chunk(), self._loop).result()
+        return run_awaitable(self.chunk())
 
     def loaded_chunk(self) -> bytes:
         """Give what comes next of a loaded body; ``b""`` at its end."""
         return self._file.read(PREFETCH) if self._file is not None else b""
 
+    def give_back(self, data: bytes) -> None:
+        """Put bytes that were taken, but not used, before what comes next."""
+        if data:
+            self._buffer[:0] = data
+
     async def is_disconnected(self) -> bool:
         """Tell whether the client has left, without waiting and without losing what it sent."""
-        if not self.disconnected and (self._ended or len(self._buffer) < PREFETCH):
-            task = self._start_receiving()
-            await asyncio.sleep(0)
-            if task.done():
-                self._pending = None
-                self._note(task.result())
+        if self.disconnected or self._over:
+            return True
+        if self._ended or len(self._buffer) < PREFETCH:
+            if self._loop is None:
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await self._advance()
+            else:
+                incoming = self._incoming or self._start_receiving()
+                await asyncio.sleep(0)
+                if incoming.done():
+                    incoming.result()
         return self.disconnected
 
     async def wait_for_disconnect(self) -> None:
-        """Return when the client has left; what it still sends of an unread body is dropped."""
+        """Return when the client has left.
+
+        What it sends meanwhile is kept for whoever reads it, up to :data:`PREFETCH` bytes. If
+        nobody does for as long as a client may be silent, the rest is dropped: the client's
+        leaving shows only behind it.
+        """
         while not self.disconnected:
-            message = await self._next_message()
-            if message["type"] == "http.disconnect":
-                self.disconnected = True
+            if self._ended or len(self._buffer) < PREFETCH:
+                await self._advance()
+            else:
+                await self._wait_for_room()
             # A receive that never suspends must not keep everybody else out.
             await anyio.lowlevel.checkpoint()
 
     def release(self) -> None:
         """End what waits for the client; to be called when the request is over."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
-        if self._file is not None:
-            self._file.close()
+        self._over = True
+        if self._incoming is not None:
+            self._incoming.cancel()
+        for file in (self._file, self._spool):
+            if file is not None:
+                file.close()
         self._buffer.clear()
+        self._error = RuntimeError("The request is over: its body cannot be read any more.")
 
     # -- taking messages in --------------------------------------------------------------
 
+    async def _fill(self, size: int) -> None:
+        """Wait until *size* bytes are in the buffer, or the end is."""
+        self._check()
+        if self._loading or (self._spool is not None and self._file is None):
+            raise RuntimeError(
+                "The body is being loaded and cannot be read as a stream: await"
+                " request.load_body() to its end."
+            )
+        while not self._ended and (size < 0 or len(self._buffer) < size):
+            await self._take()
+        self._check()
+
     async def _take(self) -> None:
-        if self._error is not None:
-            raise self._error
+        self._check()
         try:
-            if self._timeout is None:
-                self._note(await self._next_message())
-            else:
-                with anyio.fail_after(self._timeout):
-                    self._note(await self._next_message())
+            with anyio.fail_after(self._timeout):
+                await self._advance()
         except TimeoutError:
             self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
+        self._check()
+
+    def _check(self) -> None:
+        """Raise what is wrong with the body, as far as it has come."""
+        if self.limit is not None and self._taken > self.limit and not self._over:
+            # The limit may be younger than another error.
+            self._error = None
+            self._fail(RequestEntityTooLarge())
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
+
+    async def _advance(self) -> None:
+        """Have one message taken in, by whoever waits for one first."""
+        task = current_task()
+        if task is None:
+            # Only asyncio's servers start the next request from within receive.
+            self._note(await self._receive())
+        elif self._incoming is not None or task is not self._task:
+            await asyncio.shield(self._incoming or self._start_receiving())
+        else:
+            incoming = self._incoming = asyncio.get_running_loop().create_future()
+            try:
+                self._note(await outside(self._receive()))
+            finally:
+                self._incoming = None
+                if not incoming.done():
+                    incoming.set_result(None)
+
+    def _start_receiving(self) -> asyncio.Future[None]:
+        """Have a task of its own take one message in, which nobody's cancellation can lose."""
+        self._incoming = asyncio.get_running_loop().create_task(
+            self._receive_one(), context=self._server_context.copy()
+        )
+        return self._incoming
+
+    async def _receive_one(self) -> None:
+        try:
+            self._note(await self._receive())
+        finally:
+            self._incoming = None
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
@@ -191,53 +284,84 @@ class Body:
             if not self._ended:
                 self._fail(ClientDisconnected("The client left before its body was complete."))
             return
+        if self._ended:
+            return
         chunk = message.get("body", b"")
         self._taken += len(chunk)
-        try:
-            self._check_limit(self._taken)
-        except RequestEntityTooLarge as exc:
-            self._fail(exc)
-            return
-        self._buffer += chunk
+        if self._error is None:
+            self._buffer += chunk
         if not message.get("more_body", False):
             self._ended = True
-            if self._length is not None and self._taken != self._length:
+            if self._length not in (None, self._taken):
                 self._fail(BadRequest("The body does not have the length that was declared."))
 
-    def _fail(self, error: BadRequest | RequestEntityTooLarge | RequestTimeout) -> None:
-        self._error = t.cast(BadRequest, error)
-        self._buffer.clear()
+    def _fail(self, error: Exception) -> None:
+        """Make the body an error for good; the first one stays."""
+        if self._error is None:
+            self._error = error
+        self._cut(len(self._buffer))
 
-    def _check_limit(self, size: int) -> None:
-        if self.limit is not None and size > self.limit:
-            raise RequestEntityTooLarge()
+    def _cut(self, size: int) -> bytes:
+        """Take up to *size* bytes from the buffer."""
+        part = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        if self._room is not None and len(self._buffer) < PREFETCH:
+            self._room.set()
+            self._room = None
+        return part
 
-    async def _next_message(self) -> Message:
-        task = current_task()
-        if task is None:
-            # Only asyncio's servers start the next request from within receive.
-            return await self._receive()
-        if self._pending is None and task is self._task:
-            return await outside(self._receive())
-        message = await asyncio.shield(self._start_receiving())
-        self._pending = None
-        return message
-
-    def _start_receiving(self) -> asyncio.Task[Message]:
-        if self._pending is None:
-            self._pending = asyncio.get_running_loop().create_task(
-                t.cast("t.Coroutine[t.Any, t.Any, Message]", self._receive()),
-                context=self._server_context.copy(),
+    async def _wait_for_room(self) -> None:
+        if self._room is None:
+            self._room = anyio.Event()
+        try:
+            with anyio.fail_after(self._timeout):
+                await self._room.wait()
+        except TimeoutError:
+            self._fail(
+                RuntimeError(
+                    "The rest of the body was dropped, since nobody had read it for"
+                    f" {self._timeout:g} seconds: read it before a response is streamed."
+                )
             )
-        return self._pending
 
-    def _spill(self, spool: t.IO[bytes] | None) -> t.IO[bytes]:
-        """Move the buffer to the temporary file; runs on a thread."""
-        if spool is None:
-            spool = tempfile.TemporaryFile()  # noqa: SIM115
-        spool.write(self._buffer)
-        self._buffer.clear()
-        return spool
+    # -- loading ---------------------------------------------------------------------------
+
+    async def _load(self) -> t.IO[bytes]:
+        if self._stream is not None:
+            self.give_back(self._stream.take_rest())
+        while not self._ended:
+            await self._take()
+            if len(self._buffer) > IN_MEMORY:
+                await self._spill(self._write)
+        self._check()
+        if self._spool is None:
+            self.size = len(self._buffer)
+            return io.BytesIO(self._cut(self.size))
+        await self._spill(self._finish)
+        return self._spool
+
+    async def _spill(self, write: t.Callable[[bytearray], None]) -> None:
+        """Have the buffer written on a thread."""
+        data, self._buffer = self._buffer, bytearray()
+        try:
+            await run_sync(self._workers, write, data)
+        except BaseException:
+            # What was written of it, or is still being written, is not known.
+            self._fail(RuntimeError("The body could not be written to its temporary file."))
+            raise
+
+    def _write(self, data: bytearray) -> None:
+        if self._spool is None:
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115
+        self._spool.write(data)
+        self.size += len(data)
+        if self._over:
+            # Nobody waited for this thread, nor will anybody else close the file.
+            self._spool.close()
+
+    def _finish(self, data: bytearray) -> None:
+        self._write(data)
+        t.cast("t.IO[bytes]", self._spool).seek(0)
 
 
 class BodyStream(io.RawIOBase):
@@ -248,56 +372,75 @@ class BodyStream(io.RawIOBase):
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._rest = b""
+        self.rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: t.Any) -> int:
-        if not self._rest:
-            self._rest = self._fetch()
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+        part = self._next_part(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
 
     def peek(self, size: int = 0, /) -> bytes:
         """Give what is here already; makes ``readline`` read more than a byte at a time."""
-        if not self._rest:
-            self._rest = self._fetch()
-        return self._rest
+        if not self.rest:
+            self.rest = self._fetch()
+        return bytes(self.rest[: io.DEFAULT_BUFFER_SIZE])
 
     def read(self, size: int | None = -1, /) -> t.Any:
-        """Read up to *size* bytes, or all; in async code the result is to be awaited."""
+        """Read *size* bytes, fewer only at the end; in async code the result is to be awaited.
+
+        :param size: negative, or ``None``, for all the rest.
+        """
+        left = -1 if size is None else size
         if not self._body.loaded and runs_on_loop():
-            return self._read_async(-1 if size is None else size)
-        return super().read(-1 if size is None else size)
+            return self._read_async(left)
+        parts: list[memoryview] = []
+        while left and (part := self._next_part(left)):
+            parts.append(part)
+            left -= len(part) if left > 0 else 0
+        return b"".join(parts)
+
+    def readall(self) -> bytes:
+        return t.cast(bytes, self.read())
+
+    def take_rest(self) -> bytes:
+        """Give away what was fetched but not read yet."""
+        rest, self.rest = self.rest, memoryview(b"")
+        return bytes(rest)
+
+    def __aiter__(self) -> t.Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._body.loaded:
+            chunk = self._body.loaded_chunk()
+        else:
+            self._body.give_back(self.take_rest())
+            chunk = await self._body.chunk()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def _read_async(self, size: int) -> bytes:
-        if size < 0:
-            parts = [part async for part in self]
-            return b"".join(parts)
-        if not self._rest:
-            self._rest = await self._next_chunk()
-        part, self._rest = self._rest[:size], self._rest[size:]
+        self._body.give_back(self.take_rest())
+        return await self._body.read(size)
+
+    def _next_part(self, size: int) -> memoryview:
+        """Give up to *size* bytes, all that are here for a negative one; none at the end."""
+        if not self.rest:
+            self.rest = self._fetch()
+        count = len(self.rest) if size < 0 else size
+        part, self.rest = self.rest[:count], self.rest[count:]
         return part
 
-    async def __aiter__(self) -> t.AsyncIterator[bytes]:
-        if self._rest:
-            part, self._rest = self._rest, b""
-            yield part
-        while part := await self._next_chunk():
-            yield part
-
-    async def _next_chunk(self) -> bytes:
-        return self._body.loaded_chunk() if self._body.loaded else await self._body.chunk()
-
-    def _fetch(self) -> bytes:
+    def _fetch(self) -> memoryview:
         if self._body.loaded:
-            return self._body.loaded_chunk()
+            return memoryview(self._body.loaded_chunk())
         if runs_on_loop():
             raise RuntimeError(
                 "The body has not been loaded, and waiting for it here would block the event loop:"
                 " use 'await request.load_body()' first, or 'await request.stream.read()'."
             )
-        return run_awaitable(self._body.chunk())
+        return memoryview(self._body.chunk_here())

@@ -1,20 +1,28 @@
-"""A WSGI environ (PEP 3333) made from an ASGI scope, for code that wants one."""
+"""A WSGI environ (PEP 3333): made from an ASGI scope, and its input read safely."""
 
 from __future__ import annotations
 
 import io
 import sys
 import typing as t
+from urllib.parse import quote
+from urllib.parse import unquote_to_bytes
 
 from werkzeug.datastructures import Headers
 from werkzeug.datastructures.mixins import ImmutableHeadersMixin
 from werkzeug.exceptions import BadRequestKeyError
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import LimitedStream
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from starlette.types import Scope
 
     from .body import Body
+
+_BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests have no body unless a header announces one."""
+_CHUNK: t.Final = 64 * 1024
 
 _GATEWAY_KEYS: t.Final = frozenset(
     {
@@ -76,11 +84,16 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
     """
     root, path = route_path(scope)
     host, port = scope.get("server") or ("localhost", None)
+    query = scope.get("query_string", b"").decode("latin-1")
+    raw_path = _raw_path(scope)
+    target = f"{raw_path}?{query}" if query else raw_path
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": _as_latin1(root),
-        "PATH_INFO": _as_latin1(path),
-        "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
+        "PATH_INFO": _path_info(path, root, raw_path),
+        "QUERY_STRING": query,
+        "REQUEST_URI": target,
+        "RAW_URI": target,
         "SERVER_NAME": host,
         "SERVER_PORT": "" if port is None else str(port),
         "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
@@ -93,8 +106,11 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    if scope.get("client"):
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = scope["client"][0], str(scope["client"][1])
+    client = scope.get("client")
+    if client:
+        environ["REMOTE_ADDR"] = client[0]
+        if client[1] is not None:
+            environ["REMOTE_PORT"] = str(client[1])
     for name, value in joined_headers(scope).items():
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -110,6 +126,25 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
 def _as_latin1(path: str) -> str:
     # PEP 3333, "Unicode Issues": bytes of the path, each as one character.
     return path.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _raw_path(scope: Scope) -> str:
+    """Give the path as it was sent, percent-encoded; not every server tells."""
+    raw: bytes | None = scope.get("raw_path")
+    if not raw:
+        return quote(scope["path"], safe="/!$&'()*+,;=:@~")
+    return raw.partition(b"?")[0].decode("latin-1")
+
+
+def _path_info(path: str, root: str, raw_path: str) -> str:
+    if "\ufffd" in path:
+        # Stands for bytes that are not UTF-8, which a scope cannot hold and an environ can.
+        sent = unquote_to_bytes(raw_path.encode("latin-1"))
+        for prefix in (root.encode(), b""):
+            rest = sent.removeprefix(prefix)
+            if rest.decode("utf-8", "replace") == path:
+                return rest.decode("latin-1")
+    return _as_latin1(path)
 
 
 class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
@@ -132,16 +167,112 @@ class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
     def _get_key(self, key: str) -> str:
         if not isinstance(key, str):
             raise BadRequestKeyError(key)
-        return self._joined[key.lower()]
+        # As in an environ, where an underscore stands for the hyphen.
+        return self._joined[key.lower().replace("_", "-")]
 
     def __len__(self) -> int:
-        return len(self._joined)
+        return sum(1 for _ in self)
 
     def __iter__(self) -> t.Iterator[tuple[str, str]]:
         for name, value in self._joined.items():
-            yield name.title(), value
+            if value or name not in ("content-type", "content-length"):
+                yield name.title(), value
 
     def copy(self) -> t.NoReturn:
         raise TypeError(
             "The headers of a request are read-only: Headers(request.headers) copies them."
         )
+
+
+def has_input(environ: WSGIEnvironment, length: int | None) -> bool:
+    """Tell whether a WSGI request has a body.
+
+    :param length: the declared one.
+    """
+    if length is not None or not environ.get("wsgi.input_terminated"):
+        return bool(length)
+    return environ["REQUEST_METHOD"] not in _BODILESS or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def open_input(environ: WSGIEnvironment, length: int | None, limit: int | None) -> t.IO[bytes]:
+    """Give the body of a WSGI request as a stream that never reads past its end.
+
+    :param length: the declared one.
+    :param limit: bytes it may have.
+    """
+    source = environ["wsgi.input"]
+    if environ.get("wsgi.input_terminated"):
+        return t.cast("t.IO[bytes]", CountedStream(source, length, limit))
+    if length is None:
+        return io.BytesIO()
+    return t.cast("t.IO[bytes]", LimitedStream(source, length))
+
+
+class CountedStream(LimitedStream):
+    """A WSGI server's input that ends by itself, an error if it is over a limit or too short.
+
+    Werkzeug's own ends at the limit as if the body were complete.
+
+    :param stream: the input.
+    :param length: the declared bytes, if any; filters before the application may give more.
+    :param limit: bytes it may have.
+    """
+
+    def __init__(self, stream: t.IO[bytes], length: int | None, limit: int | None) -> None:
+        super().__init__(stream, 0, is_max=True)
+        self._length = length or 0
+        self.set_limit(limit)
+
+    def set_limit(self, limit: int | None) -> None:
+        """Change the limit, also for what has been read already."""
+        # One byte more than it may have tells a body that is over it.
+        self.limit = sys.maxsize if limit is None else limit + 1
+
+    def readinto(self, b: t.Any) -> int | None:
+        count = super().readinto(b)
+        if self.is_exhausted:
+            self.on_exhausted()
+        return count
+
+    def on_disconnect(self, error: Exception | None = None) -> None:
+        if error is not None or self.tell() < self._length:
+            raise ClientDisconnected()
+
+
+class LoopStream:
+    """A WSGI server's input for async code, read on a thread.
+
+    :param stream: the input, which ends where the body ends.
+    :param off_loop: calls a function on a thread, and is to be awaited.
+    """
+
+    def __init__(
+        self, stream: t.IO[bytes], off_loop: t.Callable[..., t.Awaitable[t.Any]]
+    ) -> None:
+        self._stream = stream
+        self._off_loop = off_loop
+
+    async def read(self, size: int | None = -1, /) -> bytes:
+        """Read *size* bytes, fewer only at the end.
+
+        :param size: negative, or ``None``, for all the rest.
+        """
+        return t.cast(bytes, await self._off_loop(self._read, -1 if size is None else size))
+
+    def __aiter__(self) -> t.Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk: bytes = await self._off_loop(self._stream.read, _CHUNK)
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    def _read(self, size: int) -> bytes:
+        if size < 0:
+            return self._stream.read()
+        parts = []
+        while size and (part := self._stream.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import traceback
 import typing as t
 
-from ..lanes import is_async
+import anyio
+
+from ..lanes import colour_of
 from ..lanes import run_sync
+from ..lanes import SYNC
 
 if t.TYPE_CHECKING:
     from starlette.types import Receive
@@ -16,6 +18,8 @@ if t.TYPE_CHECKING:
     from starlette.types import Send
 
     from ..app import Flask
+
+_END: t.Final = object()
 
 
 async def handle_lifespan(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,82 +29,142 @@ async def handle_lifespan(app: Flask, scope: Scope, receive: Receive, send: Send
     had been set up, so that no server goes on with half an application.
     """
     await receive()
-    stack = contextlib.AsyncExitStack()
+    with anyio.CancelScope() as around:
+        serving = Serving(app, around)
+        if not await _report(send, "startup", serving.start(scope.get("state"))):
+            return
+        try:
+            await receive()
+        except BaseException as exc:
+            # The server ends, and this task with it, without having said so.
+            await serving.undo(exc)
+            raise
+        await _report(send, "shutdown", serving.stop())
+
+
+async def _report(send: Send, phase: str, work: t.Awaitable[None]) -> bool:
+    """Do the work of a phase and tell the server how it ended; true if it ended well."""
     try:
-        await start_up(app, stack, scope.get("state"))
+        await work
     except BaseException as exc:
-        await send({"type": "lifespan.startup.failed", "message": _describe(exc)})
+        message = "".join(traceback.format_exception(exc))
+        await send({"type": f"lifespan.{phase}.failed", "message": message})
         if not isinstance(exc, (Exception, SystemExit)):
             raise
-        return
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    try:
-        await stack.aclose()
-    except BaseException as exc:
-        await send({"type": "lifespan.shutdown.failed", "message": _describe(exc)})
-        if not isinstance(exc, (Exception, SystemExit)):
-            raise
-        return
-    await send({"type": "lifespan.shutdown.complete"})
+        return False
+    await send({"type": f"lifespan.{phase}.complete"})
+    return True
 
 
-async def start_up(
-    app: Flask, stack: contextlib.AsyncExitStack, state: dict[str, t.Any] | None = None
-) -> None:
-    """Run everything that belongs before serving; what comes after it is left on *stack*.
+class Serving:
+    """The time an application serves: what is done before it, and what is done after it.
 
-    :param state: the server's dictionary for what ``lifespan=`` yields, if it has one.
+    :param app: the application.
+    :param around: a scope around it all, shielded when something must be undone.
     """
-    async with contextlib.AsyncExitStack() as undo:
-        if app.lifespan is not None:
-            yielded = await undo.enter_async_context(app.lifespan(app))
-            if yielded and state is not None:
-                state.update(yielded)
-        undo.push_async_callback(_run_all, app, list(reversed(app.after_serving_funcs)))
-        context = app.app_context()
-        async with context:
-            for func in app.before_serving_funcs:
-                await _run(app, func)
-        for generator_function in app.while_serving_gens:
-            await undo.enter_async_context(_while_serving(app, generator_function))
-        await stack.enter_async_context(undo.pop_all())
 
+    def __init__(self, app: Flask, around: anyio.CancelScope) -> None:
+        self._app = app
+        self._around = around
+        self._ends: list[t.Callable[[BaseException | None], t.Awaitable[t.Any]]] = []
 
-@contextlib.asynccontextmanager
-async def _while_serving(app: Flask, function: t.Callable[[], t.Any]) -> t.AsyncIterator[None]:
-    generator = function()
-    if inspect.isasyncgen(generator):
-        advance: t.Callable[[], t.Awaitable[t.Any]] = lambda: anext(generator, None)  # noqa: E731
-    else:
-        advance = lambda: run_sync(app._workers, next, generator, None)  # noqa: E731
-    async with app.app_context():
-        await advance()
-    yield
-    async with app.app_context():
-        await advance()
+    async def start(self, state: dict[str, t.Any] | None = None) -> None:
+        """Run everything that belongs before serving, in an application context.
 
+        If something fails, what was done is undone.
 
-async def _run_all(app: Flask, funcs: list[t.Callable[[], t.Any]]) -> None:
-    """Run every function, whatever the others do, and raise what went wrong at the end."""
-    errors: list[Exception] = []
-    async with app.app_context():
-        for func in funcs:
+        :param state: the server's dictionary for what ``lifespan=`` yields, if it has one.
+        """
+        try:
+            async with self._app.app_context():
+                await self._enter_lifespan(state)
+                self._ends += [self._end_with(func) for func in self._app.after_serving_funcs]
+                for func in self._app.before_serving_funcs:
+                    await self._call(func)
+                for function in self._app.while_serving_gens:
+                    await self._begin(function)
+        except BaseException as exc:
+            await self.undo(exc)
+            raise
+
+    async def undo(self, error: BaseException) -> None:
+        """Do the same as :meth:`stop`, undisturbed by a cancellation."""
+        # A scope that began only here could not be left after those of the application's.
+        self._around.shield = True
+        await self.stop(error)
+
+    async def stop(self, error: BaseException | None = None) -> None:
+        """Run everything that belongs after serving, the last first, whatever of it fails.
+
+        :param error: what ended the serving, if it is not the server's wish.
+        :raises BaseExceptionGroup: with everything that went wrong, if that is more than one.
+        """
+        ctx = self._app.app_context()
+        await ctx.push_async()
+        self._ends.insert(0, ctx.pop_async)
+        errors: list[BaseException] = []
+        while self._ends:
             try:
-                await _run(app, func)
-            except Exception as exc:
-                errors.append(exc)
-    if errors:
-        raise ExceptionGroup("Functions that run after serving failed.", errors)
+                await self._ends.pop()(error)
+            except BaseException as exc:
+                if exc is not error:
+                    errors.append(exc)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("Several functions failed that run after serving.", errors)
 
+    async def _enter_lifespan(self, state: dict[str, t.Any] | None) -> None:
+        if self._app.lifespan is None:
+            return
+        manager = self._app.lifespan(self._app)
+        yielded = await manager.__aenter__()
 
-async def _run(app: Flask, func: t.Callable[[], t.Any]) -> None:
-    if is_async(func):
-        await func()
-    else:
-        await run_sync(app._workers, func)
+        async def leave(error: BaseException | None) -> None:
+            if error is None:
+                await manager.__aexit__(None, None, None)
+            else:
+                await manager.__aexit__(type(error), error, error.__traceback__)
 
+        self._ends.append(leave)
+        if not yielded:
+            return
+        if state is None:
+            raise RuntimeError(
+                f"The lifespan yielded {yielded!r} for the requests to share, but this server has"
+                " no 'state' in its lifespan scope: keep it in app.extensions instead."
+            )
+        state.update(yielded)
 
-def _describe(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
-    return text
+    async def _begin(self, function: t.Callable[[], t.Any]) -> None:
+        """Run a generator up to its ``yield``, and the rest in the end."""
+        generator = function()
+        if not (inspect.isgenerator(generator) or inspect.isasyncgen(generator)):
+            raise TypeError(
+                f"while_serving() is for generator functions, with one 'yield' in them, but"
+                f" {function!r} returned {generator!r}."
+            )
+        if await self._advance(generator) is _END:
+            raise RuntimeError(f"The generator function {function!r} ended without a 'yield'.")
+
+        async def end(error: BaseException | None) -> None:
+            if await self._advance(generator) is not _END:
+                raise RuntimeError(f"The generator function {function!r} has a second 'yield'.")
+
+        self._ends.append(end)
+
+    async def _advance(self, generator: t.Any) -> t.Any:
+        if inspect.isasyncgen(generator):
+            return await anext(generator, _END)
+        return await run_sync(self._app._workers, next, generator, _END)
+
+    def _end_with(
+        self, func: t.Callable[[], t.Any]
+    ) -> t.Callable[[BaseException | None], t.Awaitable[None]]:
+        return lambda error: self._call(func)
+
+    async def _call(self, func: t.Callable[[], t.Any]) -> None:
+        synchronous = colour_of(func) == SYNC
+        result = await run_sync(self._app._workers, func) if synchronous else func()
+        if hasattr(result, "__await__"):
+            await result

@@ -23,7 +23,10 @@ if t.TYPE_CHECKING:
 _is_token: t.Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # RFC 9110, section 5.5: visible characters, blanks between them, and Latin-1 for old times' sake.
 _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
-_is_status: t.Final = re.compile(r"[1-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+# RFC 9110, section 15.2: those below 200 are followed by the real answer, so they are none.
+_is_status: t.Final = re.compile(r"[2-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+# RFC 6265, section 4.1.1: what a cookie begins with.
+_is_cookie: t.Final = re.compile(r"[^=;]*[^=;\s][^=;]*=.*").fullmatch
 
 BODILESS: t.Final = frozenset({204, 304})
 """Final statuses of responses without a body."""
@@ -34,10 +37,18 @@ _ENCODED_LIMIT: t.Final = 1024
 _REPEATED: t.Final = frozenset({"content-type", "content-length", "vary", "allow", "cache-control"})
 """Headers with few values, whose encoded form is worth keeping."""
 
-_REWRITTEN: t.Final = frozenset({b"location", b"content-location"})
+_REWRITTEN: t.Final = frozenset({"location", "content-location"})
 """Headers that Werkzeug makes ASCII before they are sent."""
 
+ERROR: t.Final = b"Internal Server Error"
+"""What is sent in place of a response that cannot be sent."""
+ERROR_HEADERS: t.Final = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"21"),
+]
+
 Headers: t.TypeAlias = list[tuple[str, str]]
+RawHeaders: t.TypeAlias = list[tuple[bytes, bytes]]
 
 
 class InvalidHeader(ValueError):
@@ -45,15 +56,16 @@ class InvalidHeader(ValueError):
 
 
 def check_status(status: str) -> None:
-    """Refuse a status line that has anything but a code and a reason.
+    """Refuse a status that no answer can have, or that has more than a code and a reason.
 
     :raises InvalidHeader: with the status.
     """
-    if _is_status(status) is not None:
-        if len(_good_statuses) < _ENCODED_LIMIT:
-            _good_statuses.add(status)
-    else:
-        raise InvalidHeader(f"The response's status {status!r} is not a code and a reason.")
+    if _is_status(status) is None:
+        raise InvalidHeader(
+            f"The response's status {status!r} is not a code from 200 to 999 and a reason."
+        )
+    if len(_good_statuses) < _ENCODED_LIMIT:
+        _good_statuses.add(status)
 
 
 def check_header(name: str, value: str) -> None:
@@ -70,32 +82,51 @@ def check_header(name: str, value: str) -> None:
             f"The response header {name!r} has a value with control characters, or with"
             f" characters outside of Latin-1: {value!r}."
         )
+    if name.lower() == "set-cookie" and _is_cookie(value) is None:
+        raise InvalidHeader(
+            f"The response sets a cookie that has no name, or one with ';' in it: {value!r}."
+        )
 
 
-def encode(response: Response, request: Request) -> list[tuple[bytes, bytes]]:
+def clean_header(pair: tuple[str, str]) -> tuple[str, str]:
+    """Check one header, and take blanks around its value away, which some servers refuse.
+
+    :raises InvalidHeader: if it cannot be sent.
+    """
+    name, value = pair
+    check_header(name, value)
+    return name, value.strip(" \t")
+
+
+def encode(response: Response, request: Request) -> RawHeaders:
     """Check a response's status and headers and give them as ASGI wants: lower case, bytes.
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
     if response._status not in _good_statuses:
         check_status(response._status)
-    status = response._status_code
-    long_way = not response._plain_headers or status < 200 or status in BODILESS
-    if not long_way:
-        out = []
-        has_length = False
-        for pair in response.headers._list:
-            ready = _encoded.get(pair) or encode_header(pair)
-            name = ready[0]
-            if name == b"content-length":
-                has_length = True
-            elif name in _REWRITTEN:
-                long_way = True
-            out.append(ready)
-        if not long_way and (has_length or not response.is_sequence):
-            return out
+    if response._plain_headers and response._status_code not in BODILESS:
+        quick = _encode_as_they_are(response)
+        if quick is not None:
+            return quick
     pairs = final_headers(response, lambda: request.environ)
     return [_encoded.get(pair) or encode_header(pair) for pair in pairs]
+
+
+def _encode_as_they_are(response: Response) -> RawHeaders | None:
+    """Encode the headers unless Werkzeug has something to change in them, or to add."""
+    out = []
+    has_length = False
+    for pair in response.headers._list:
+        ready = _encoded.get(pair)
+        if ready is None:
+            if pair[0].lower() in _REWRITTEN:
+                return None
+            ready = encode_header(pair)
+        if ready[0] == b"content-length":
+            has_length = True
+        out.append(ready)
+    return out if has_length or not response.is_sequence else None
 
 
 def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers:
@@ -107,22 +138,28 @@ def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers
     return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
 
 
-def under_headers(response: Response, headers: list[tuple[bytes, bytes]]) -> ASGIApp:
+def under_headers(response: Response, headers: RawHeaders) -> ASGIApp:
     """Give the ASGI application behind a response, made to send what the hooks have left of it.
 
     :param headers: those of the response, which win over the application's own.
     """
     asgi = t.cast(t.Any, response.asgi)
-    known = {name for name, _ in headers} | {name for name, _ in asgi.raw_headers}
+    merge = _Merge(headers, list(asgi.raw_headers))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        bodiless = False
+
         async def send_merged(message: Message) -> None:
+            nonlocal bodiless
             if message["type"] == "http.response.start":
-                # A FileResponse finds out about its file's length and date only now.
-                late = [pair for pair in message["headers"] if pair[0] not in known]
-                message = {**message, "headers": headers + late}
+                status = message["status"]
                 if response.status_code != asgi.status_code:
-                    message["status"] = response.status_code
+                    status = response.status_code
+                bodiless = not has_body(scope["method"], status)
+                merged = merge.with_late(message["headers"], status)
+                message = {**message, "status": status, "headers": merged}
+            elif bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         await asgi(scope, receive, send_merged)
@@ -130,9 +167,44 @@ def under_headers(response: Response, headers: list[tuple[bytes, bytes]]) -> ASG
     return app
 
 
+class _Merge:
+    """The headers of a response, and what its application finds out when it is sent.
+
+    A FileResponse learns its length and date only then, and for a part of the file others.
+    """
+
+    def __init__(self, headers: RawHeaders, before: RawHeaders) -> None:
+        self._headers = headers
+        self._before = before
+        self._own = {name for name, _ in before}
+        self._by_hooks = {name for name, _ in headers} - self._own
+
+    def with_late(self, late: RawHeaders, status: int) -> RawHeaders:
+        """Give the headers to send.
+
+        :param late: those the application sends.
+        """
+        changed = [pair for pair in late if pair not in self._before]
+        changed = [pair for pair in changed if pair[0] not in self._by_hooks]
+        if status in BODILESS:
+            changed = [pair for pair in changed if pair[0] != b"content-length"]
+        names = {name for name, _ in changed}
+        return [pair for pair in self._headers if pair[0] not in names] + changed
+
+
 def has_body(method: str, status: int) -> bool:
     """Tell whether a response has a body at all (RFC 9110, section 6.4.1)."""
-    return method != "HEAD" and status >= 200 and status not in BODILESS
+    return method != "HEAD" and status not in BODILESS
+
+
+def as_bytes(chunk: t.Any) -> bytes:
+    """Give a chunk of a body as the bytes it is.
+
+    :raises TypeError: if it is nothing of that kind.
+    """
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    raise TypeError(f"The response has {chunk!r} in its body, which may have text and bytes only.")
 
 
 def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
@@ -140,8 +212,7 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
 
     :raises InvalidHeader: if it cannot be sent.
     """
-    name, value = pair
-    check_header(name, value)
+    name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))
     if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:

@@ -10,6 +10,7 @@ from ..lanes import async_to_sync
 from ..lanes import ThreadDriver
 from ..lanes import to_loop
 from ..pipeline import stages
+from ..wrappers import Response
 from . import wire
 from .bridges import AsgiToWsgi
 
@@ -18,7 +19,6 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from ..app import Flask
-    from ..wrappers import Response
 
 _END: t.Final = object()
 
@@ -34,44 +34,61 @@ def handle_environ(
     driver = ThreadDriver(context)
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
-    response = driver.drive(stages.handle(app, ctx, driver.lane))
+    try:
+        response = driver.drive(stages.handle(app, ctx, driver.lane))
+    except BaseException:
+        if ctx.response is not None:
+            _close(driver, ctx.response)
+        raise
     if driver.lane.keep:
         ctx.lane = driver.lane
     try:
-        wire.check_status(response.status)
-        headers = wire.final_headers(response, lambda: environ)
-        for name, value in headers:
-            wire.check_header(name, value)
+        headers = _checked_headers(response, environ)
     except wire.InvalidHeader as exc:
-        context.run(response.close)
+        _close(driver, response)
         context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        response = app.response_class("Internal Server Error", 500, mimetype="text/plain")
+        response = Response(wire.ERROR, 500, mimetype="text/plain")
         headers = list(response.headers)
     if response.asgi is not None:
         return _send_itself(response, headers, environ, start_response)
     if response.background is not None:
         response.call_on_close(async_to_sync(response.background))
-    body = _body(driver, context, environ, response)
-    start_response(response.status, list(headers))
+    try:
+        body = _body(driver, environ, response)
+        start_response(response.status, headers)
+    except BaseException:
+        _close(driver, response)
+        raise
     return body
 
 
+def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Headers:
+    wire.check_status(response.status)
+    return [wire.clean_header(pair) for pair in wire.final_headers(response, lambda: environ)]
+
+
 def _body(
-    driver: ThreadDriver,
-    context: contextvars.Context,
-    environ: WSGIEnvironment,
-    response: Response,
+    driver: ThreadDriver, environ: WSGIEnvironment, response: Response
 ) -> t.Iterable[bytes]:
+    if not wire.has_body(environ["REQUEST_METHOD"], response.status_code):
+        return _NoBody(driver, response)
     if response.is_async:
-        stream = _AsyncBody(driver, context, response)
-        if wire.has_body(environ["REQUEST_METHOD"], response.status_code):
-            return stream
-        stream.close()
-        return ()
-    chunks = context.run(response.get_app_iter, environ)
-    if response.is_sequence and not response._on_close:
-        return chunks
-    return _Body(context, chunks)
+        return _AsyncBody(driver, response)
+    if not response._on_close:
+        if response.direct_passthrough:
+            # As it is: servers know their own file wrapper and send the file in their own way.
+            return t.cast("t.Iterable[bytes]", response.response)
+        if type(response.response) is list:
+            return [response.get_data()]
+    return _Body(driver, response)
+
+
+def _close(driver: ThreadDriver, response: Response) -> None:
+    """Close a response whose body is not sent."""
+    if response.is_async:
+        _AsyncBody(driver, response).close()
+    else:
+        driver.lane.context.run(response.close)
 
 
 def _send_itself(
@@ -87,40 +104,50 @@ def _send_itself(
     return AsgiToWsgi(wire.under_headers(response, encoded))(environ, start_response)
 
 
+class _NoBody:
+    """Is empty, and closes the response whose body is not sent."""
+
+    def __init__(self, driver: ThreadDriver, response: Response) -> None:
+        self._driver = driver
+        self._response = response
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        _close(self._driver, self._response)
+
+
 class _Body:
     """Iterates over a body, and closes it, in the request's Context."""
 
-    def __init__(self, context: contextvars.Context, chunks: t.Iterable[bytes]) -> None:
-        self._context = context
-        self._chunks = chunks
-        self._iterator = iter(chunks)
+    def __init__(self, driver: ThreadDriver, response: Response) -> None:
+        self._run = driver.lane.context.run
+        self._response = response
+        body = response.response if response.direct_passthrough else response.iter_encoded()
+        self._iterator = iter(t.cast("t.Iterable[t.Any]", body))
 
     def __iter__(self) -> t.Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        chunk = self._context.run(next, self._iterator, _END)
+        chunk = self._run(next, self._iterator, _END)
         if chunk is _END:
             raise StopIteration
-        return t.cast(bytes, chunk)
+        return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
 
     def close(self) -> None:
-        close = getattr(self._chunks, "close", None)
-        if close is not None:
-            self._context.run(close)
+        self._run(self._response.close)
 
 
 class _AsyncBody:
     """Fetches the chunks of an async body from the loop, one when the server asks for one."""
 
-    def __init__(
-        self, driver: ThreadDriver, context: contextvars.Context, response: Response
-    ) -> None:
+    def __init__(self, driver: ThreadDriver, response: Response) -> None:
         self._driver = driver
-        self._context = context
         self._response = response
         self._source = response.aiter_encoded()
-        response.response = ()
+        response.response = t.cast(t.Any, self._source)
 
     def __iter__(self) -> t.Iterator[bytes]:
         return self
@@ -129,11 +156,13 @@ class _AsyncBody:
         chunk = self._driver.drive(self._fetch())
         if chunk is _END:
             raise StopIteration
-        return t.cast(bytes, chunk)
+        return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
 
     def close(self) -> None:
-        self._driver.drive(self._finish())
-        self._context.run(self._response.close)
+        try:
+            self._driver.drive(self._finish())
+        finally:
+            self._driver.lane.context.run(self._response.close)
 
     async def _fetch(self) -> t.Any:
         await to_loop()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import typing as t
 
-from ..lanes import ASYNC
 from ..lanes import colour_of
+from ..lanes import is_async
 from ..lanes import Stage
 from ..lanes import SYNC
 
@@ -32,6 +33,9 @@ REPLACEABLE: t.Final = frozenset(
 """Attributes of an application whose assignment makes every plan stale."""
 
 
+_ENSURERS: t.Final = frozenset({"ensure_sync", "async_to_sync"})
+
+
 def overridable(method: F) -> F:
     """Mark a method of the application as one that requests pass by unless it is overridden."""
     _delegates.add(method)
@@ -54,6 +58,16 @@ def find_overrides(app: Flask) -> dict[str, Stage]:
     return overrides
 
 
+def stage_of(app: Flask, func: t.Callable[..., t.Any]) -> Stage:
+    """Give a callback of the user's and its colour.
+
+    An application that has an ``ensure_sync`` of its own decides how async callbacks are run.
+    """
+    if not _ENSURERS.isdisjoint(app._overrides):
+        func = app.ensure_sync(func)
+    return func, colour_of(func)
+
+
 class Plan:
     """The stages of one endpoint, each with its colour, in the order they run.
 
@@ -63,6 +77,7 @@ class Plan:
 
     __slots__ = (
         "_snapshots",
+        "_view",
         "_view_functions",
         "after",
         "before",
@@ -72,6 +87,7 @@ class Plan:
         "loads_body",
         "preprocessors",
         "starts_on_thread",
+        "streams_body",
         "teardown",
         "view",
     )
@@ -81,23 +97,24 @@ class Plan:
         self.blueprints = blueprint_names(endpoint)
         inwards = (None, *reversed(self.blueprints))
         outwards = (*self.blueprints, None)
-        self.preprocessors = _stages(app.url_value_preprocessors, inwards)
-        self.before = _stages(app.before_request_funcs, inwards)
-        self.after = _stages(app.after_request_funcs, outwards, last_first=True)
-        self.teardown = _stages(app.teardown_request_funcs, outwards, last_first=True)
+        self.preprocessors = _stages(app, app.url_value_preprocessors, inwards)
+        self.before = _stages(app, app.before_request_funcs, inwards)
+        self.after = _stages(app, app.after_request_funcs, outwards, last_first=True)
+        self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
-        self.view: Stage | None = None if view is None else (view, colour_of(view))
+        self.view = None if view is None else stage_of(app, view)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
-        asynchronous = self.view is not None and self.view[1] == ASYNC
-        self.loads_body = asynchronous and not options.get("stream_body", False)
+        self.streams_body: bool = options.get("stream_body", False)
+        self.loads_body = _is_async_inside(view) and not self.streams_body
         self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
         entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
         self.starts_on_thread = any(colour == SYNC for _, colour in entry)
+        self._view = view
         self._watch(app, inwards)
 
     def is_current(self) -> bool:
         """Tell whether the lists it was compiled from are as they were."""
-        if self.view is not None and self._view_functions.get(self.endpoint) is not self.view[0]:
+        if self._view_functions.get(self.endpoint) is not self._view:
             return False
         for registry, key, snapshot in self._snapshots:
             if registry.get(key, _EMPTY) != snapshot:
@@ -123,7 +140,13 @@ def blueprint_names(endpoint: str | None) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _is_async_inside(view: t.Callable[..., t.Any] | None) -> bool:
+    """Whether a view is async, or a decorator has made a sync function of an async one."""
+    return view is not None and (is_async(view) or is_async(inspect.unwrap(view)))
+
+
 def _stages(
+    app: Flask,
     registry: t.Mapping[t.Any, list[t.Any]],
     names: t.Iterable[str | None],
     last_first: bool = False,
@@ -132,5 +155,5 @@ def _stages(
     for name in names:
         funcs = registry.get(name, _EMPTY)
         for func in reversed(funcs) if last_first else funcs:
-            found.append((func, colour_of(func)))
+            found.append(stage_of(app, func))
     return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from copy import copy
 from urllib.parse import urlsplit
 
 from starlette.responses import Response as StarletteResponse
@@ -11,6 +12,7 @@ from starlette.responses import StreamingResponse
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
+from werkzeug.utils import redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 if t.TYPE_CHECKING:
@@ -81,11 +83,9 @@ def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
     if isinstance(rv, (dict, list)):
         return t.cast("Response", app.json.response(rv))
     if isinstance(rv, RequestRedirect):
-        response = _forced(kind, rv.get_response(request.environ), request)
-        response.location = _relative(rv.new_url, request)
-        return response
+        return t.cast("Response", redirect(_relative(rv.new_url, request), rv.code, kind))
     if isinstance(rv, HTTPException):
-        return _forced(kind, rv.get_response(request.environ), request)
+        return _from_error(kind, request, rv)
     if isinstance(rv, StarletteResponse):
         return _from_starlette(kind, rv)
     if isinstance(rv, BaseResponse) or callable(rv):
@@ -102,11 +102,26 @@ def _relative(url: str, request: Request) -> str:
     They come from the request's Host header, which whoever sent it has chosen.
     """
     parts = urlsplit(url)
-    if parts.netloc != request.host or parts.scheme != request.scheme:
+    if parts.scheme != request.scheme or parts.netloc != _as_bound(request.host):
         return url
-    # One slash: two would make a host of what follows.
-    path = "/" + parts.path.lstrip("/")
+    # Browsers take a backslash for a slash, and two of them for the start of a host.
+    path = "/" + parts.path.lstrip("/\\")
     return f"{path}?{parts.query}" if parts.query else path
+
+
+def _as_bound(host: str) -> str:
+    """Give a host in the form in which the router puts it into URLs."""
+    name, colon, port = host.lower().partition(":")
+    return (name if name.isascii() else name.encode("idna").decode()) + colon + port
+
+
+def _from_error(kind: type[Response], request: Request, error: HTTPException) -> Response:
+    response = error.get_response(request.environ)
+    if response is error.response:
+        # It may be answered with more than once, and hooks change what they get.
+        response = copy(response)
+        response.headers = Headers(response.headers)
+    return _forced(kind, response, request)
 
 
 def _forced(kind: type[Response], other: t.Any, request: Request) -> Response:
@@ -125,15 +140,23 @@ def _from_wsgi(kind: type[Response], request: Request, rv: t.Any) -> Response:
 
 def _from_starlette(kind: type[Response], rv: StarletteResponse) -> Response:
     headers = Headers((k.decode("latin-1"), v.decode("latin-1")) for k, v in rv.raw_headers)
-    plain = type(rv).__call__ is StarletteResponse.__call__
-    if plain:
-        response = kind(bytes(rv.body), status=rv.status_code, headers=headers)
-    elif type(rv).__call__ is StreamingResponse.__call__:
-        response = kind(t.cast(StreamingResponse, rv).body_iterator, rv.status_code, headers)
+    has_type = "Content-Type" in headers
+    call = type(rv).__call__
+    sends_itself = False
+    body: t.Any
+    if call is StarletteResponse.__call__:
+        body = bytes(rv.body)
+    elif call is StreamingResponse.__call__:
+        body = t.cast(StreamingResponse, rv).body_iterator
     else:
         # No sequence, whose length would be known.
-        response = kind(iter(()), status=rv.status_code, headers=headers)
+        sends_itself, body = True, iter(())
+    response = kind(body, status=rv.status_code, headers=headers)
+    if not has_type:
+        # The default of our class would be a guess.
+        response.headers.pop("Content-Type", None)
+    if sends_itself:
         response.asgi = rv
-        return response
-    response.background = rv.background
+    else:
+        response.background = rv.background
     return response

@@ -22,9 +22,9 @@ from werkzeug.routing import RoutingException
 from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
-from ..lanes import colour_of
 from ..lanes import Lane
 from ..lanes import QueueFull
+from ..lanes import Stage
 from ..lanes import SYNC
 from ..lanes import to_loop
 from ..lanes import to_thread
@@ -34,6 +34,7 @@ from ..signals import request_started
 from ..teardown import propagates
 from ..teardown import send_signal
 from . import returns
+from .plan import stage_of
 
 if t.TYPE_CHECKING:
     from ..adapters.body import Body
@@ -72,6 +73,9 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
             response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
         except Exception as exc:
             error = exc
+            if "plan" not in vars(ctx):
+                # The push failed half-way: opening the session, or in a converter of the router.
+                ctx.refresh_plan()
             response = await _step(app, ctx, lane, "handle_exception", handle_exception, exc)
         ctx.response = response
         return response
@@ -101,6 +105,9 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
             rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
         if rv is None:
             if overridden:
+                if plan.loads_body:
+                    # Some overrides call the view themselves.
+                    await _load_body(ctx, lane)
                 rv = await _step(app, ctx, lane, "dispatch_request", dispatch)
             else:
                 rv = await dispatch(app, ctx, lane)
@@ -131,37 +138,30 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     """Call the view of the matched endpoint, or raise what matching found."""
     request = ctx.request
     if request.routing_exception is not None:
-        app.raise_routing_exception(request)
+        await _method(app, lane, "raise_routing_exception", request)
     rule = request.url_rule
     if rule is None:
         raise RuntimeError(
             f"The request to {request.path!r} has not been matched: push its context."
         )
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
-        return app.make_default_options_response()
+        return await _method(app, lane, "make_default_options_response")
     plan = ctx.plan
     if plan.view is None:
         raise KeyError(rule.endpoint)
     if plan.loads_body and (request.body is not None or request.scope is None):
         await _load_body(ctx, lane)
     func, colour = plan.view
+    if colour != ASYNC:
+        return await _call_sync_view(ctx, lane, plan.view)
+    if lane.threaded:
+        await to_loop()
     view_args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
-    if colour == ASYNC:
-        if lane.threaded:
-            await to_loop()
-        own = plan.cancel_on_disconnect
-        cancels = app.config["CANCEL_ON_DISCONNECT"] if own is None else own
-        if cancels and request.receive is not None:
-            return await _until_client_leaves(request, func, view_args)
-        return await func(**view_args)
-    if colour == SYNC and not lane.threaded:
-        await to_thread()
-    rv = func(**view_args)
-    if hasattr(rv, "__await__"):
-        if lane.threaded:
-            await to_loop()
-        rv = await rv
-    return rv
+    own = plan.cancel_on_disconnect
+    cancels = app.config["CANCEL_ON_DISCONNECT"] if own is None else own
+    if cancels and request.receive is not None:
+        return await _until_client_leaves(request, func, view_args)
+    return await func(**view_args)
 
 
 async def finalize(
@@ -194,9 +194,14 @@ async def process_response(
 ) -> Response:
     """Run the functions of ``after_this_request``, the after hooks, and save the session."""
     for func in ctx._after_request_functions:
-        response = await call(lane, (func, colour_of(func)), response)
+        response = await call(lane, stage_of(app, func), response)
     for stage in ctx.plan.after:
         response = await call(lane, stage, response)
+    if response is None:
+        raise TypeError(
+            f"An after_request function of {ctx.request.endpoint!r} returned None: it must return"
+            " the response it was given, or another one."
+        )
     session = ctx.session_to_save()
     if session is not None:
         await call(lane, app._session_stages[1], app, session, response)
@@ -219,7 +224,7 @@ async def handle_user_exception(
     handler = app._find_error_handler(error, ctx.request.blueprints)
     if handler is None:
         raise error
-    return await call(lane, (handler, colour_of(handler)), error)
+    return await call(lane, stage_of(app, handler), error)
 
 
 async def handle_http_exception(
@@ -232,7 +237,7 @@ async def handle_http_exception(
     handler = app._find_error_handler(error, ctx.request.blueprints)
     if handler is None:
         return error
-    return await call(lane, (handler, colour_of(handler)), error)
+    return await call(lane, stage_of(app, handler), error)
 
 
 async def handle_exception(
@@ -243,11 +248,11 @@ async def handle_exception(
         await send_signal(lane, got_request_exception, app, exception=error)
     if propagates(app):
         raise error
-    app.log_exception((type(error), error, error.__traceback__))
+    await _method(app, lane, "log_exception", (type(error), error, error.__traceback__))
     server_error: t.Any = InternalServerError(original_exception=error)
     handler = app._find_error_handler(server_error, ctx.request.blueprints)
     if handler is not None:
-        server_error = await call(lane, (handler, colour_of(handler)), server_error)
+        server_error = await call(lane, stage_of(app, handler), server_error)
     return await _finalize_step(app, ctx, lane, server_error, from_error_handler=True)
 
 
@@ -284,6 +289,14 @@ async def _step(
     return await inner(app, ctx, lane, *args)
 
 
+async def _method(app: Flask, lane: Lane, name: str, *args: t.Any) -> t.Any:
+    """Call a method of the application that waits for nothing, or its override as a stage."""
+    override = app._overrides.get(name)
+    if override is not None:
+        return await call(lane, override, *args)
+    return getattr(app, name)(*args)
+
+
 async def _finalize_step(
     app: Flask, ctx: RequestContext, lane: Lane, rv: t.Any, from_error_handler: bool = False
 ) -> Response:
@@ -294,6 +307,21 @@ async def _finalize_step(
     if from_error_handler:
         func = functools.partial(func, from_error_handler=True)
     return t.cast("Response", await call(lane, (func, colour), rv))
+
+
+async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
+    func, colour = view
+    if colour == SYNC and not lane.threaded:
+        await to_thread()
+    rv = func(**ctx.request.view_args)  # type: ignore[arg-type]
+    if hasattr(rv, "__await__"):
+        # A decorator around an async view, or a class with methods of both colours.
+        if not ctx.plan.streams_body:
+            await _load_body_before(rv, ctx, lane)
+        if lane.threaded:
+            await to_loop()
+        rv = await rv
+    return rv
 
 
 async def _until_client_leaves(
@@ -325,6 +353,8 @@ async def _until_client_leaves(
 async def _load_body(ctx: RequestContext, lane: Lane) -> None:
     """Have the body there before an async view, which could not wait for it."""
     request = ctx.request
+    if request.scope is not None and request.body is None:
+        return
     if request.scope is None:
         if not request.content_length and not request.environ.get("wsgi.input_terminated"):
             return
@@ -339,6 +369,15 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
         if not lane.threaded:
             await to_thread()
         _parse(ctx)
+
+
+async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -> None:
+    try:
+        await _load_body(ctx, lane)
+    except BaseException:
+        if hasattr(awaitable, "close"):
+            awaitable.close()
+        raise
 
 
 def _parse(ctx: RequestContext) -> None:
@@ -364,7 +403,7 @@ async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseExcepti
     try:
         await ctx._pop(lane, error)
     except Exception as exc:
-        app.log_exception((type(exc), exc, exc.__traceback__))
+        await _method(app, lane, "log_exception", (type(exc), exc, exc.__traceback__))
         if propagates(app):
             raise
     finally:

@@ -1,0 +1,1 @@
+"""Tools of the tests: an ASGI lint, a scripted ASGI client, a runner for real servers."""

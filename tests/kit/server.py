@@ -1,0 +1,257 @@
+"""Runs a real server process on the loopback interface, with a time limit on everything.
+
+::
+
+    with serve("examples.blog:app", loop="uvloop", http="httptools") as server:
+        with server.connect() as connection:
+            connection.request("GET", "/")
+            print(connection.response().read(), server.output)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import typing as t
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds that a server may take to answer, and to end.
+LIMIT = 20.0
+
+_find_address = re.compile(r"running on https?://([\d.]+):(\d+)").search
+
+
+class NotServing(Exception):
+    """The server ended before it served anything.
+
+    :param code: its exit code.
+    :param output: what it wrote.
+    """
+
+    def __init__(self, code: int, output: str) -> None:
+        super().__init__(f"The server ended with {code}:\n{output}")
+        self.code = code
+        self.output = output
+
+
+class Server:
+    """A server process that answers, made by :func:`serve`.
+
+    :param process: the process, whose output is read from its ``stdout``.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        """What the server has written so far, standard output and error."""
+        return "".join(self._lines)
+
+    @property
+    def url(self) -> str:
+        """The root of what it serves, without a slash at the end."""
+        return f"http://{self.host}:{self.port}"
+
+    def wait_until_serving(self) -> None:
+        """Wait for its address and for an open port.
+
+        :raises NotServing: if it ends instead.
+        """
+        found = self._wait(lambda: _find_address(self.output))
+        if found is None:
+            code = self.stop()
+            raise NotServing(code, self.output)
+        self.host, self.port = found[1], int(found[2])
+        socket.create_connection((self.host, self.port), timeout=LIMIT).close()
+
+    def wait_for_output(self, text: str, count: int = 1) -> str:
+        """Wait until the server has written *text* so many times.
+
+        :returns: all the output so far.
+        :raises AssertionError: if it does not within the limit.
+        """
+        if not self._wait(lambda: self.output.count(text) >= count):
+            raise AssertionError(f"The server did not write {text!r} {count} times:\n{self.output}")
+        return self.output
+
+    def connect(self) -> Connection:
+        """Open a connection."""
+        return Connection(self.host, self.port)
+
+    def get(self, path: str) -> str:
+        """Make a request of its own connection and give the body."""
+        with self.connect() as connection:
+            connection.request("GET", path)
+            return connection.response().read().decode()
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Stop the process, by force if it does not end in time.
+
+        :returns: its exit code; after a stop by force that of the kill.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        return self.process.returncode
+
+    def _wait(self, look: t.Callable[[], t.Any]) -> t.Any:
+        """Wait until *look* finds something in the output, which may have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or look(), timeout=LIMIT)
+            return look()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def serve(
+    target: str,
+    *options: str,
+    loop: str = "asyncio",
+    http: str = "h11",
+    env: t.Mapping[str, str] | None = None,
+) -> t.Iterator[Server]:
+    """Serve an application with uvicorn on a free port of the loopback interface.
+
+    :param target: an import string (``"package.module:app"``), or the source of a module with
+        an ``app`` in it.
+    :param options: more of uvicorn's options.
+    :param loop: ``"asyncio"`` or ``"uvloop"``.
+    :param http: ``"h11"`` or ``"httptools"``.
+    :param env: more for the environment.
+    :raises NotServing: if the server does not come up.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if "\n" in target:
+            Path(folder, "served.py").write_text(textwrap.dedent(target), encoding="utf-8")
+            target = "served:app"
+        process = subprocess.Popen(
+            # Port 0: the server takes a free one and says which.
+            [sys.executable, "-m", "uvicorn", "--port=0", f"--loop={loop}", f"--http={http}"]
+            + [*options, target],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]),
+                "PYTHONUNBUFFERED": "1",
+                **(env or {}),
+            },
+        )
+        server = Server(process)
+        try:
+            server.wait_until_serving()
+            yield server
+        finally:
+            server.stop()
+
+
+class Connection:
+    """A raw connection to a server, for requests as they are on the wire.
+
+    Several requests may be sent before the first response is read.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.socket = socket.create_connection((host, port), timeout=LIMIT)
+        self._file = self.socket.makefile("rb")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: t.Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a request."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def response(self, method: str = "GET") -> http.client.HTTPResponse:
+        """Read the head of the next response.
+
+        Its ``read()`` raises :class:`http.client.IncompleteRead` where a body is cut off.
+
+        :param method: that of the request, which says whether there is a body.
+        """
+        shared = t.cast(socket.socket, _Shared(self._file))
+        response = http.client.HTTPResponse(shared, method=method)
+        response.begin()
+        return response
+
+    def raw(self) -> bytes:
+        """Read all that comes until the server closes the connection."""
+        return self._file.read()
+
+    def reset(self) -> None:
+        """Close the connection with a reset, whatever is on its way."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+        self.socket.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class _Shared:
+    """Lets responses read from one file in turns, none of which closes it."""
+
+    def __init__(self, file: t.BinaryIO) -> None:
+        self._file = file
+
+    def makefile(self, mode: str) -> _Shared:
+        return self
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """The connection closes the file, not a response."""
