@@ -335,7 +335,7 @@ class RequestContext(_Context):
     _stored_session: SessionMixin | None = None
     _session_deferred = False
     _url_adapter: MapAdapter | None = _sentinel
-    plan: Plan
+    plan: Plan = None  # type: ignore[assignment]
     """The stages of the matched endpoint, known once the context was pushed."""
 
     def __init__(
@@ -459,21 +459,20 @@ class RequestContext(_Context):
         lane.closing = True
         try:
             if last:
-                if "plan" not in self.__dict__:
+                if self.plan is None:
                     # The push failed half-way.
                     self.refresh_plan()
                 if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
                     await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
-                if request._closes or "files" in request.__dict__:
+                if request._closes or request.scope is None:
                     request.close()
         finally:
             if lane.bound and not lane.threaded:
                 await to_thread()
             current = _cv_request.get(None)
             app_ctx = _reset(_cv_request, self._cv_tokens)
-            if last and "environ" in request.__dict__:
-                # A reference circle would keep the request alive until the collector comes.
-                request.environ["werkzeug.request"] = None
+            if last and (request._closes or request.scope is None):
+                request.forget_environ()
             if app_ctx is not None:
                 await app_ctx._pop(lane, exc)
             lane.closing = False

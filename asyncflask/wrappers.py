@@ -111,10 +111,19 @@ class Request(RequestBase):
     def from_gateway(cls, source: t.Any, body: Body | None = None) -> t.Self:
         """Make a request from whatever a server gives.
 
-        :param source: an ASGI HTTP scope or a WSGI environ.
+        :param source: an ASGI HTTP scope or a WSGI environ; that of an ASGI request makes
+            another request with the same body.
         :param body: the body of an ASGI request, if it has one.
         """
-        return cls.from_scope(source, body) if "type" in source else cls(source)
+        if "type" in source:
+            return cls.from_scope(source, body)
+        origin = source.get("werkzeug.request")
+        request = cls(source)
+        if isinstance(origin, Request) and origin.scope is not None:
+            for name in ("scope", "body", "receive", "workers", "server_context"):
+                if hasattr(origin, name):
+                    setattr(request, name, getattr(origin, name))
+        return request
 
     @classmethod
     def from_scope(cls, scope: Scope, body: Body | None = None) -> t.Self:
@@ -153,7 +162,15 @@ class Request(RequestBase):
         """The WSGI environ; under ASGI made when it is first asked for."""
         environ = environ_from_scope(t.cast("Scope", self.scope), self.body)
         environ["werkzeug.request"] = self
+        self._closes = True
         return environ
+
+    def forget_environ(self) -> None:
+        """Break the circle with the environ, which would wait for the garbage collector."""
+        # Looking at __dict__ costs, so only requests that have closed something come here.
+        environ = self.__dict__.get("environ")
+        if environ is not None:
+            environ["werkzeug.request"] = None
 
     @cached_property
     def server(self) -> tuple[str, int | None] | None:
@@ -411,6 +428,7 @@ class Request(RequestBase):
         if getattr(self, "_cached_data", None) is None:
             self._check_readable_here()
         super()._load_form_data()
+        self._closes = True
         app = current_app
         if app and app.debug and self.mimetype != "multipart/form-data" and not self.files:
             from .debughelpers import attach_enctype_error_multidict

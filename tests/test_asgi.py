@@ -275,12 +275,14 @@ async def test_a_file_the_client_has_already_is_not_sent(app: Flask, tmp_path: P
     assert (await fetch(app, "GET", "/s/none.txt")).status == 404
 
 
+@pytest.mark.parametrize("known", [True, False])
 async def test_a_starlette_file_knows_ranges_and_keeps_what_hooks_set(
-    app: Flask, tmp_path: Path
+    app: Flask, tmp_path: Path, known: bool
 ) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(bytes(range(256)))
-    serve(app, lambda: starlette.FileResponse(path, stat_result=path.stat()))
+    stat = path.stat() if known else None
+    serve(app, lambda: starlette.FileResponse(path, stat_result=stat))
 
     @app.after_request
     def tag(response: Response) -> Response:
@@ -292,6 +294,30 @@ async def test_a_starlette_file_knows_ranges_and_keeps_what_hooks_set(
     assert (answer.status, answer.body) == (206, bytes([2, 3, 4, 5]))
     assert answer.header("content-range") == "bytes 2-5/256"
     assert (answer.header("etag"), answer.header("set-cookie")) == ('"mine"', "a=b; Path=/")
+    whole = await fetch(app)
+    assert (whole.status, whole.body) == (200, path.read_bytes())
+    assert [value for name, value in whole.headers if name == "etag"] == ['"mine"']
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_starlette_response_that_sends_itself_sends_no_body_where_none_may_be(
+    app: Flask, method: str, status: int
+) -> None:
+    class Own(starlette.PlainTextResponse):
+        async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
+            await super().__call__(scope, receive, send)
+
+    serve(app, lambda: Own("body"))
+
+    @app.after_request
+    def set_status(response: Response) -> Response:
+        response.status_code = status
+        return response
+
+    answer = await fetch(app, method)
+    assert answer.status == status
+    assert answer.text == ("body" if (method, status) == ("GET", 200) else "")
 
 
 # -- after the response ----------------------------------------------------------------------

@@ -404,6 +404,36 @@ def test_child_tasks_and_threads_of_asyncio_see_the_request(app: Flask, transpor
 
 
 @each_transport
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_copy_is_torn_down_by_async_functions_too(
+    app: Flask, asynchronous: bool, transport: str
+) -> None:
+    torn: Log = []
+
+    @app.teardown_request
+    async def tear_down(exc: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        torn.append((request.path, type(exc)))
+
+    def work() -> t.NoReturn:
+        raise KeyError("lost")
+
+    async def view_async() -> str:
+        with pytest.raises(KeyError):
+            await asyncio.to_thread(copy_current_request_context(work))
+        return "ok"
+
+    def view() -> str:
+        with pytest.raises(KeyError):
+            in_thread(copy_current_request_context(work))
+        return "ok"
+
+    app.add_url_rule("/copied", "view", view_async if asynchronous else view)
+    assert app.test_client(transport=transport).get("/copied").text == "ok"
+    assert torn == [("/copied", KeyError), ("/copied", type(None))]
+
+
+@each_transport
 def test_a_copy_outlives_its_request(app: Flask, transport: str) -> None:
     release = threading.Event()
     results: list[t.Any] = []

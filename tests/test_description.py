@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from werkzeug.utils import secure_filename
 
+import asyncflask
 from asyncflask import abort
 from asyncflask import Blueprint
 from asyncflask import current_app
@@ -29,6 +31,7 @@ from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
 from asyncflask import url_for
+from tests.kit.server import Server
 
 each_transport = pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 Client = t.Callable[..., t.Any]
@@ -91,11 +94,23 @@ def test_the_import_name_finds_the_module(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_development_server_is_started_from_the_command_line(tmp_path: Path) -> None:
-    write(tmp_path, {"main.py": "from asyncflask import Flask\napp = Flask(__name__)\n"})
-    command = [sys.executable, "-m", "asyncflask", "--app", "main", "run", "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "--host" in done.stdout and "--port" in done.stdout
+    text = "from asyncflask import Flask\napp = Flask(__name__)\napp.get('/')(lambda: 'served')\n"
+    write(tmp_path, {"main.py": text})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asyncflask", "--app", "main", "run", "--port", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(asyncflask.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Server(process)
+    try:
+        server.wait_until_serving()
+        assert server.host == "127.0.0.1"
+        assert server.get("/") == "served"
+    finally:
+        server.stop()
 
 
 def test_static_and_variable_paths(app: Flask, client: t.Any) -> None:

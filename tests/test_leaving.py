@@ -182,24 +182,26 @@ async def test_a_send_that_fails_otherwise_is_the_servers_to_report(app: Flask) 
     assert str(answer.error) == "a fault of the server" and source.closed == 1
 
 
+@pytest.mark.parametrize("by", ["task", "scope"])
 @pytest.mark.parametrize("message", range(4))
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_a_stream_of_a_cancelled_request_is_closed(
-    app: Flask, colour: str, message: int
+    app: Flask, colour: str, message: int, by: str
 ) -> None:
     torn_down: list[BaseException | None] = []
     sync_source, source = SyncSource("a", "b", "c"), Source("a", "b", "c")
     app.teardown_request(torn_down.append)
     serve(app, lambda: stream_with_context(sync_source if colour == "sync" else source))
     async with Exchange(app) as exchange:
-        exchange.cancel_at(message)
+        exchange.cancel_at(message, by)
         answer = await exchange.end()
-    assert isinstance(answer.error, asyncio.CancelledError)
+    assert not answer.complete and isinstance(answer.error, asyncio.CancelledError | None)
     assert (sync_source if colour == "sync" else source).closed == 1
     assert len(torn_down) == 1
 
 
-async def test_a_cancelled_stream_cleans_up_in_peace(app: Flask) -> None:
+@pytest.mark.parametrize("by", ["task", "scope"])
+async def test_a_cancelled_stream_cleans_up_in_peace(app: Flask, by: str) -> None:
     events: list[str] = []
 
     async def stream() -> t.AsyncIterator[str]:
@@ -211,12 +213,37 @@ async def test_a_cancelled_stream_cleans_up_in_peace(app: Flask) -> None:
             events.append("cleaned up")
 
     serve(app, stream)
-    exchange = Exchange(app)
-    async with exchange:
+    async with Exchange(app) as exchange:
         await exchange.chunk()
-        exchange.cancel()
-    assert isinstance(exchange.answer.error, asyncio.CancelledError)
+        exchange.cancel(by)
+        answer = await exchange.end()
+    assert not answer.complete and isinstance(answer.error, asyncio.CancelledError | None)
     assert events == ["cleaned up"]
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("lost_by", ["error", "task", "scope"])
+async def test_a_response_that_is_made_and_then_lost_is_closed(
+    app: Flask, colour: str, lost_by: str
+) -> None:
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    source = Source("a") if colour == "async" else SyncSource("a")
+    exchanges: list[Exchange] = []
+    app.add_url_rule("/", "view", lambda: Response(t.cast(t.Any, source)))
+
+    @app.teardown_request
+    async def teardown(exc: BaseException | None) -> None:
+        if lost_by == "error":
+            raise LookupError("the teardown fails")
+        exchanges[0].cancel(lost_by)
+
+    async with Exchange(app) as exchange:
+        exchanges.append(exchange)
+        answer = await exchange.end()
+    if lost_by != "scope":
+        assert isinstance(answer.error, LookupError | asyncio.CancelledError)
+    assert answer.messages == []
+    assert (source.taken, source.closed) == (0, 1)
 
 
 async def test_functions_to_call_on_close_run_though_the_stream_fails_to_close(app: Flask) -> None:
@@ -266,7 +293,11 @@ async def test_a_started_stream_goes_on_though_the_queue_for_threads_is_full(app
         async with Exchange(app, "GET", "/blocking") as other:
             await asyncio.to_thread(started.wait, LIMIT)
             exchange.read_on()
-            await asyncio.sleep(0)
+            assert await exchange.chunk() == b"a"
+            for _ in range(20):
+                # It asks for its next chunk, and nobody can give it one.
+                await asyncio.sleep(0)
+            assert exchange.answer.chunks == [b"a"]
             go_on.set()
             assert (await other.end()).text == "ok"
         assert (await exchange.end()).text == "abc"

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 import anyio
 import anyio.to_thread
 
+from .mailbox import Mailbox
 from .mailbox import mailbox_of
 from .portal import _Call
 from .portal import background_loop_for_here
@@ -46,44 +47,28 @@ class Driver:
     :param seat: where the sync stages run.
     """
 
+    # What most requests never set is set here: making a driver is part of every request.
     bound = False
+    threaded = False
+    closing = False
+    keep = False
+    parked = False
+    task: asyncio.Task[t.Any] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    result: t.Any = None
 
-    __slots__ = (
-        "_call",
-        "_cancelled",
-        "_error",
-        "_finished",
-        "_landed",
-        "_mailbox",
-        "_refused",
-        "_seat",
-        "_waiter",
-        "_worker",
-        "closing",
-        "context",
-        "coro",
-        "keep",
-        "loop",
-        "parked",
-        "result",
-        "task",
-        "threaded",
-    )
+    _worker: Worker | None = None
+    _refused = False
+    _finished = False
+    _call: _Call[t.Any] | None = None
+    _cancelled: BaseException | None = None
+    _error: BaseException | None = None
+    _mailbox: Mailbox
+    _waiter: asyncio.Future[None]
 
     def __init__(self, context: contextvars.Context, seat: Seat) -> None:
         self.context = context
-        self.threaded = False
-        self.closing = False
-        self.keep = False
-        self.task: asyncio.Task[t.Any] | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.result: t.Any = None
         self._seat = seat
-        self._worker: Worker | None = None
-        self.parked = False
-        self._refused = False
-        self._call: _Call[t.Any] | None = None
-        self._cancelled: BaseException | None = None
 
     def drive(self, coro: t.Any) -> Driver:
         """Take *coro* (anything with ``send`` and ``throw``) to be stepped by awaiting the driver.

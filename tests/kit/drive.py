@@ -20,6 +20,8 @@ import typing as t
 from dataclasses import dataclass
 from dataclasses import field
 
+import anyio
+
 from .lint import Lint
 
 #: Seconds that any single wait may take.
@@ -134,8 +136,9 @@ class Exchange:
         self._changed = asyncio.Condition()
         self._seen = 0
         self._send_error: BaseException | None = None
-        self._cancel_at: int | None = None
+        self._cancel_at = -1, ""
         self._task: asyncio.Task[None] | None = None
+        self._around = anyio.CancelScope()
 
     def _length_header(self, length: int | None) -> list[tuple[str, str]]:
         size = sum(len(step) for step in self._script if isinstance(step, bytes))
@@ -173,14 +176,17 @@ class Exchange:
         """Take in what is sent again."""
         self._reading.set()
 
-    def cancel(self) -> None:
-        """Cancel the server's task."""
-        assert self._task is not None
-        self._task.cancel()
+    def cancel(self, by: str = "task") -> None:
+        """Cancel the application.
 
-    def cancel_at(self, message: int) -> None:
-        """Cancel the server's task while it sends its message of that number, from 0."""
-        self._cancel_at = message
+        :param by: ``"task"``, so once, or ``"scope"``: anyio's, which cancels every wait.
+        """
+        assert self._task is not None
+        self._around.cancel() if by == "scope" else self._task.cancel()
+
+    def cancel_at(self, message: int, by: str = "task") -> None:
+        """Cancel the application while it sends its message of that number, from 0."""
+        self._cancel_at = message, by
 
     # -- what comes back -----------------------------------------------------------------
 
@@ -228,7 +234,8 @@ class Exchange:
 
     async def _run(self) -> None:
         try:
-            await self._app(self.scope, self._receive, self._send)
+            with self._around:
+                await self._app(self.scope, self._receive, self._send)
         except BaseException as exc:
             self.answer.error = exc
         async with self._changed:
@@ -267,8 +274,8 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         if self._send_error is not None:
             raise self._send_error
-        if self._cancel_at == len(self.answer.messages):
-            self.cancel()
+        if self._cancel_at[0] == len(self.answer.messages):
+            self.cancel(self._cancel_at[1])
         if not self._reading.is_set():
             self._blocked.set()
             await self._reading.wait()
