@@ -93,28 +93,32 @@ async def send_response(
     app: Flask, request: Request, driver: Driver, send: Send, response: Response
 ) -> None:
     """Send a response, whatever its body is, and close it."""
+    body = response.response
     try:
-        await _send(request, driver, send, response)
+        headers = wire.encode(response, request)
+        if type(body) is list and not response.direct_passthrough:
+            whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
+            await _send_whole(send, request.method, response._status_code, headers, whole)
+        else:
+            await _send_in_parts(request, driver, send, response, headers)
     except wire.InvalidHeader as exc:
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         await _send_whole(send, request.method, 500, wire.ERROR_HEADERS, wire.ERROR)
         return
     finally:
-        if response._on_close or type(response.response) is not list:
+        if response._on_close or type(body) is not list:
             await _close(driver, response)
     if response.background is not None:
         await driver.drive(response.background())
 
 
-async def _send(request: Request, driver: Driver, send: Send, response: Response) -> None:
-    headers = wire.encode(response, request)
+async def _send_in_parts(
+    request: Request, driver: Driver, send: Send, response: Response, headers: wire.RawHeaders
+) -> None:
+    """Send a body that is not there yet, or not in one piece."""
     status = response._status_code
-    body = response.response
     if response.asgi is not None:
         await _send_itself(request, send, wire.under_headers(response, headers))
-    elif type(body) is list and not response.direct_passthrough:
-        whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
-        await _send_whole(send, request.method, status, headers, whole)
     elif not wire.has_body(request.method, status):
         await _send_whole(send, request.method, status, headers, b"")
     else:
