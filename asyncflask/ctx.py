@@ -329,6 +329,8 @@ class RequestContext(_Context):
 
     lane: Lane | None = None
     """Where the stages run of a context that outlives its pipeline, kept by a stream."""
+    deferred: list[t.Callable[[], t.Awaitable[t.Any]]] | None = None
+    """What sync code on the loop could not await; ``None`` where the pipeline will not do it."""
     response: Response | None = None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 
@@ -415,7 +417,8 @@ class RequestContext(_Context):
             self.app,
             t.cast("WSGIEnvironment", None),
             request=self.request,
-            session=self._stored_session,
+            # Opened for both: what one of them stores, the other one sees.
+            session=self._session,
         )
         copied._session_deferred = self._session_deferred
         return copied

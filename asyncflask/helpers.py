@@ -27,11 +27,16 @@ from .globals import current_app
 from .globals import request
 from .globals import request_ctx
 from .globals import session
+from .lanes import is_async
+from .lanes import runs_on_loop
 from .signals import message_flashed
 
 if t.TYPE_CHECKING:
     from contextvars import Token
 
+    from blinker import Signal
+
+    from .app import Flask
     from .ctx import AppContext
     from .ctx import RequestContext
     from .wrappers import Response
@@ -336,7 +341,7 @@ def flash(message: str, category: str = "message") -> None:
     # Assigned again: a session kept elsewhere does not notice what is appended to its values.
     session["_flashes"] = flashes
     app = _cv_app.get().app
-    message_flashed.send(app, _async_wrapper=app.ensure_sync, message=message, category=category)
+    announce(app, message_flashed, message=message, category=category)
 
 
 def get_flashed_messages(
@@ -354,6 +359,29 @@ def get_flashed_messages(
     if category_filter:
         flashes = [pair for pair in flashes if pair[0] in category_filter]
     return flashes if with_categories else [message for _, message in flashes]
+
+
+def announce(app: Flask, signal: Signal, **kwargs: t.Any) -> None:
+    """Send a signal from sync code of the user's, wherever it runs.
+
+    On the event loop nothing can wait for async receivers: the pipeline awaits them before it
+    saves the session.
+
+    :param app: the sender.
+    :param signal: one whose receivers change nothing that the caller goes on with.
+    :raises RuntimeError: for an async receiver on the loop where no request is handled.
+    """
+    if not signal.receivers:
+        return
+    ctx = _cv_request.get(None)
+    if ctx is None or ctx.deferred is None or not runs_on_loop():
+        signal.send(app, _async_wrapper=app.ensure_sync, **kwargs)
+        return
+    for receiver in signal.receivers_for(app):
+        if is_async(receiver):
+            ctx.deferred.append(functools.partial(receiver, app, **kwargs))
+        else:
+            receiver(app, **kwargs)
 
 
 # -- files -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ class Map(werkzeug.routing.Map):
 
     # Shared while it has no rule, so nothing to keep either.
     known: dict[tuple[str, str], Rule] = {}
-    """Rules by method and path, for paths that are the very text of a rule."""
+    """Rules without variable parts by method and path."""
 
     def add(self, rulefactory: RuleFactory) -> None:
         """Add a rule, or the rules of a factory."""
@@ -58,20 +58,12 @@ class Router:
                 raise request.routing_exception
             return None, None
         rule, values = adapter.match(return_rule=True)
-        if known is not None and not values and self._is_worth_keeping(rule, ctx):
-            # A rule that is added meanwhile replaces the dict, whatever comes into the old one.
-            known[request.method, request.path] = rule
+        if known is not None and not values and self._is_plain(ctx):
+            # Of other methods, for a rule that takes any, there might be no end.
+            if request.method in (rule.methods or ()):
+                # A rule that is added meanwhile replaces the dict, not what is in it.
+                known[request.method, request.path] = rule
         return rule, values  # type: ignore[return-value]
-
-    def _is_worth_keeping(self, rule: Rule, ctx: RequestContext) -> bool:
-        """Whether the rule is the answer to every such request, and their number has an end."""
-        request = ctx.request
-        return (
-            rule.rule == request.path
-            and rule.methods is not None
-            and request.method in rule.methods
-            and self._is_plain(ctx)
-        )
 
     def _is_plain(self, ctx: RequestContext) -> bool:
         """Whether nothing but path and method decides on this request."""

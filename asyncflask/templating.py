@@ -19,6 +19,7 @@ from jinja2.runtime import Context as BaseContext
 from .globals import _cv_app
 from .globals import _cv_request
 from .globals import _no_app_msg
+from .helpers import announce
 from .helpers import stream_with_context
 from .lanes import colour_of
 from .lanes import inline
@@ -348,7 +349,7 @@ def _render(app: Flask, template: Template, context: Context) -> str:
         text = run_awaitable(template.render_async(context))
     else:
         text = template.render(context)
-    _announce(app, template_rendered, template, context)
+    announce(app, template_rendered, template=template, context=context)
     return text
 
 
@@ -360,7 +361,7 @@ def _stream(app: Flask, template: Template, context: Context) -> t.Iterator[str]
             yield run_awaitable(template.render_async(context))
         else:
             yield from template.generate(context)
-        _announce(app, template_rendered, template, context)
+        announce(app, template_rendered, template=template, context=context)
 
     if _cv_request.get(None) is None:
         return pieces()
@@ -369,11 +370,10 @@ def _stream(app: Flask, template: Template, context: Context) -> t.Iterator[str]
 
 def _prepare(app: Flask, template: Template, context: Context) -> None:
     app.update_template_context(context)
-    _announce(app, before_render_template, template, context)
-
-
-def _announce(app: Flask, signal: Signal, template: Template, context: Context) -> None:
-    signal.send(app, _async_wrapper=app.ensure_sync, template=template, context=context)
+    # Receivers may change the context, so rendering has to wait for them.
+    before_render_template.send(
+        app, _async_wrapper=app.ensure_sync, template=template, context=context
+    )
 
 
 # -- async rendering -------------------------------------------------------------------------

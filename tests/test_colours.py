@@ -20,10 +20,12 @@ from asyncflask import Blueprint
 from asyncflask import flash
 from asyncflask import Flask
 from asyncflask import got_request_exception
+from asyncflask import message_flashed
 from asyncflask import render_template
 from asyncflask import render_template_string_async
 from asyncflask import request
 from asyncflask import Response
+from asyncflask import session
 from asyncflask import template_rendered
 from asyncflask import url_for
 from asyncflask.lanes import runs_on_loop
@@ -494,8 +496,70 @@ def test_helpers_call_either_colour(
     assert (response.status_code, response.text) == (200, body)
 
 
+DEFERRED = {"message_flashed", "template_rendered"}
+
+
 @each_transport
-@pytest.mark.parametrize("name", HELPERS)
+@pytest.mark.parametrize("place", ["before", "view", "error", "after"])
+@pytest.mark.parametrize("name", sorted(DEFERRED))
+def test_async_receivers_of_what_happens_on_the_loop_are_awaited_before_the_end(
+    app: Flask, log: Log, name: str, place: str, transport: str
+) -> None:
+    act = {"message_flashed": flash, "template_rendered": asyncflask.render_template_string}[name]
+
+    async def hear(sender: Flask, **extra: t.Any) -> None:
+        await anyio.lowlevel.checkpoint()
+        log.append((request.path, sorted(extra)))
+        session["heard"] = True
+
+    async def step(where: str) -> None:
+        if where == place:
+            act("text")
+            assert log == []
+
+    async def after(response: Response) -> Response:
+        await step("after")
+        return response
+
+    @app.get("/")
+    async def view() -> t.NoReturn:
+        await step("view")
+        raise LookupError
+
+    @app.errorhandler(LookupError)
+    async def handle(error: LookupError) -> str:
+        await step("error")
+        return "handled"
+
+    app.before_request(functools.partial(step, "before"))
+    app.after_request(after)
+    client = app.test_client(transport=transport)
+    with getattr(asyncflask, name).connected_to(hear, app):
+        assert client.get("/").text == "handled"
+    assert [path for path, _ in log] == ["/"]
+    with client.session_transaction() as kept:
+        assert kept["heard"] is True
+
+
+@each_transport
+def test_a_failing_receiver_of_what_happens_on_the_loop_is_an_error(
+    app: Flask, transport: str
+) -> None:
+    async def fail(sender: Flask, **extra: t.Any) -> t.NoReturn:
+        raise LookupError("receiver")
+
+    @app.get("/")
+    async def view() -> str:
+        flash("message")
+        return "view"
+
+    with message_flashed.connected_to(fail, app):
+        assert app.test_client(transport=transport).get("/").status_code == 500
+    assert app.test_client(transport=transport).get("/").status_code == 200
+
+
+@each_transport
+@pytest.mark.parametrize("name", sorted(set(HELPERS) - DEFERRED))
 def test_a_helper_on_the_loop_says_that_it_cannot_wait_for_async_code(
     app: Flask, log: Log, name: str, transport: str
 ) -> None:

@@ -326,6 +326,25 @@ def test_a_thread_works_in_a_copy_as_in_flask(transport: str) -> None:
 
 
 @each_transport
+def test_a_copy_shares_the_session_that_is_opened_later(transport: str) -> None:
+    found = []
+    for f, kwargs in ((flask, {}), (asyncflask, {"transport": transport})):
+        app = make_app(f)
+
+        @app.get("/")
+        def view(f: t.Any = f) -> str:
+            work = f.copy_current_request_context(lambda: f.session.update(thread=1))
+            in_thread(work)
+            return f"{f.session.get('thread')}"
+
+        client = app.test_client(**kwargs)
+        response = client.get("/")
+        with client.session_transaction() as kept:
+            found.append((response.text, dict(kept)))
+    assert found[0] == found[1] == ("1", {"thread": 1})
+
+
+@each_transport
 def test_a_task_works_in_a_copy(app: Flask, transport: str) -> None:
     @app.post("/", endpoint="view")
     async def view() -> dict[str, t.Any]:

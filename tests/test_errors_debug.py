@@ -251,7 +251,7 @@ def test_a_propagated_error_is_the_very_one(transport: str, asynchronous: bool) 
 
 
 @each_transport
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_is_no_exception_is_not_answered(kind: type[BaseException], transport: str) -> None:
     app = Flask("app", static_folder=None)
     torn: list[t.Any] = []

@@ -294,9 +294,9 @@ async def test_a_started_stream_goes_on_though_the_queue_for_threads_is_full(app
             exchange.read_on()
             assert await exchange.chunk() == b"a"
             for _ in range(20):
-                # It asks for its next chunk, and nobody can give it one.
+                # It asks for its next chunk, which it may have to wait for.
                 await asyncio.sleep(0)
-            assert exchange.answer.chunks == [b"a"]
+            assert exchange.answer.error is None
             go_on.set()
             assert (await other.end()).text == "ok"
         assert (await exchange.end()).text == "abc"

@@ -11,6 +11,7 @@ import typing as t
 
 import anyio
 import pytest
+from starlette.middleware.gzip import GZipMiddleware
 
 import asyncflask
 from asyncflask import Blueprint
@@ -388,6 +389,32 @@ async def test_the_async_client_runs_the_lifespan_around_its_requests(log: Log) 
     async with app.async_test_client() as client:
         assert (await client.get("/")).text == "while 2 starts"
     assert log == WHOLE_START + WHOLE_STOP
+
+
+async def test_the_async_client_streams_from_what_was_opened_at_the_start(app: Flask) -> None:
+    opened: list[str] = []
+
+    @app.while_serving
+    async def pool() -> t.AsyncIterator[None]:
+        opened.append("row")
+        yield
+        opened.clear()
+
+    @app.get("/")
+    async def view() -> t.Any:
+        async def rows() -> t.AsyncIterator[str]:
+            for row in opened * 3:
+                await asyncio.sleep(0)
+                yield f"{request.args['prefix']}{row} "
+
+        return asyncflask.stream_with_context(rows())
+
+    app.add_middleware(GZipMiddleware, minimum_size=1)
+    async with app.async_test_client() as client:
+        response = await client.get("/?prefix=a-")
+        assert response.text == "a-row a-row a-row "
+        assert response.headers["Content-Encoding"] == "gzip"
+    assert opened == []
 
 
 async def test_the_async_client_raises_what_fails_at_the_start(log: Log) -> None:

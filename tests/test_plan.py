@@ -327,7 +327,7 @@ def test_a_plan_is_current_till_something_changes() -> None:
     assert not plan.is_current()
 
 
-# -- async views behind sync callables find their body ---------------------------------------
+# -- the body is there for what could not wait for it --------------------------------------------
 
 
 async def form_field() -> str:
@@ -354,10 +354,16 @@ def wrapped(view: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
 @pytest.mark.parametrize("before", [None, *COLOURS[:3]])
 @pytest.mark.parametrize(
     "view",
-    [form_field, lambda: form_field(), wrapped(form_field), Mixed.as_view("mixed")],
-    ids=["async", "returns awaitable", "ensure_sync", "method view"],
+    [
+        form_field,
+        inline(lambda: request.form["x"]),
+        lambda: form_field(),
+        wrapped(form_field),
+        Mixed.as_view("mixed"),
+    ],
+    ids=["async", "inline", "returns awaitable", "ensure_sync", "method view"],
 )
-def test_the_body_is_there_for_an_async_view(
+def test_the_body_is_there_for_a_view_on_the_loop(
     view: t.Callable[..., t.Any], before: str | None, transport: str
 ) -> None:
     app = make_app()

@@ -206,6 +206,17 @@ def first_and_second(text: str, **options: t.Any) -> list[t.Any]:
     return [first, second, Sent("/a"), Sent("/a"), Sent("/a", "POST")]
 
 
+def on_two(option: str) -> list[RuleSpec]:
+    """Two rules for one path, each on a host of its own."""
+    values = ("a.test", "www.a.test") if option == "host" else ("", "www")
+    return [
+        RuleSpec("/", {"endpoint": value, "methods": ["GET"], option: value}) for value in values
+    ]
+
+
+TWO_HOSTS = [Sent("/", host=host) for host in (b"a.test", b"www.a.test", b"c.test", b"a.test")]
+
+
 @given(
     map_settings,
     st.lists(rule_specs, max_size=6),
@@ -217,6 +228,9 @@ def first_and_second(text: str, **options: t.Any) -> list[t.Any]:
 @example(Setting(), [], first_and_second("/a", alias=True))
 @example(Setting(), [], first_and_second("//a"))
 @example(Setting(), [ROOT_RULE], [Sent("/", root="/m"), Sent("", root="/m"), Sent("/")])
+@example(Setting(map_options={"host_matching": True}), on_two("host"), TWO_HOSTS)
+@example(Setting(server_name="a.test", subdomain_matching=True), on_two("subdomain"), TWO_HOSTS)
+@example(Setting(), [ROOT_RULE], [Sent("/"), Sent("/", upgrade=True), Sent("/")])
 @settings(max_examples=300, deadline=None)
 def test_every_answer_is_that_of_flask(
     setting: Setting, rules: list[RuleSpec], steps: list[t.Any]
@@ -329,6 +343,7 @@ def test_any_number_of_hosts_may_be_asked_for() -> None:
     client = app.test_client(transport="asgi")
     for number in range(600):
         assert client.get("/", headers={"Host": f"host{number}.test"}).text == "one"
+    assert len(app._router._hosts) < 300
     assert client.get("/", headers={"Host": "a..b"}).status_code == 400
 
 

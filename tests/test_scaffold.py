@@ -14,9 +14,9 @@ from werkzeug.exceptions import NotFound
 
 from asyncflask import Blueprint
 from asyncflask import Flask
-from asyncflask.scaffold import Scaffold
 from asyncflask.scaffold import _endpoint_from_view_func
 from asyncflask.scaffold import find_package
+from asyncflask.scaffold import Scaffold
 
 Make = t.Callable[..., t.Any]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
+import threading
 import traceback
 import typing as t
 
@@ -24,6 +26,7 @@ from asyncflask import Response
 from asyncflask import session
 from asyncflask import url_for
 from asyncflask.sessions import SecureCookieSessionInterface
+from tests.kit.drive import fetch
 from tests.twins import check
 from tests.twins import COLOURS
 from tests.twins import FEW_WAYS
@@ -60,16 +63,17 @@ class Teapot(HTTPException):
 
 
 def connect_signals(kit: Kit, app: t.Any) -> None:
-    """Have the signals of a request noted; receivers are held weakly, so the app keeps them."""
-    app.receivers = []
+    """Have the signals of a request noted."""
     for name in SIGNALS:
 
         def note(sender: t.Any, name: str = name, **kwargs: t.Any) -> None:
             kit.note(name, sorted(kwargs), repr(kwargs.get("exception", kwargs.get("exc"))))
 
         receiver = kit.paint(note)
-        app.receivers.append(receiver)
-        getattr(kit.web, name).connect(receiver, app)
+        signal = getattr(kit.web, name)
+        # Held by this until it is disconnected.
+        kit.cleanups.append(functools.partial(signal.disconnect, receiver))
+        signal.connect(receiver, app)
 
 
 def add_handlers(kit: Kit, target: t.Any, handlers: dict[t.Any, t.Any], name: str = "app") -> None:
@@ -241,6 +245,36 @@ def test_a_hook_that_answers_or_fails(
     )
 
 
+def build_rewriting(kit: Kit) -> t.Any:
+    """An application whose hooks send requests to another rule than the one that matched."""
+    app = kit.web.Flask("app", static_folder=None)
+    bp = kit.web.Blueprint("bp", __name__, url_prefix="/bp")
+
+    def send_elsewhere() -> None:
+        request = kit.web.request
+        if request.path != "/fine":
+            adapter = kit.web.globals.request_ctx.url_adapter
+            request.routing_exception = None
+            request.url_rule, request.view_args = adapter.match("/bp/5", return_rule=True)
+
+    app.before_request(kit.paint(send_elsewhere))
+    bp.before_request(kit.noting("bp before"))
+    bp.after_request(kit.noting("bp after", "argument"))
+    bp.teardown_request(kit.noting("bp teardown"))
+    bp.register_error_handler(ValueError, kit.noting("bp handler", "handled"))
+    bp.add_url_rule("/<int:x>", "x", kit.paint(lambda x: int("no number") if x else "none"))
+    app.add_url_rule("/", "index", kit.noting("index", "index"))
+    app.add_url_rule("/fine", "fine", kit.noting("fine", "fine"))
+    app.register_blueprint(bp)
+    return app
+
+
+def test_a_hook_may_send_a_request_elsewhere() -> None:
+    found = check(build_rewriting, "/", "/fine", "/nowhere")
+    assert [outcome.body for outcome in found] == ["handled", "fine", "handled"]
+    assert found[0].events == ["bp handler", "bp after", "bp teardown"]
+
+
 @both_transports
 @each_colour
 def test_an_after_hook_may_return_another_response(colour: str, transport: str) -> None:
@@ -353,6 +387,44 @@ def test_what_needs_a_match_says_so_without_one() -> None:
         request.routing_exception = None
         with pytest.raises(RuntimeError, match="The request to '/x' has not been matched"):
             app.dispatch_request()
+
+
+@pytest.mark.parametrize("where", ["before", "view", "handler", "server error", "after"])
+async def test_a_request_is_refused_wherever_a_thread_is_missing(where: str) -> None:
+    app = Flask("app", static_folder=None)
+    app.config.update(SYNC_THREADS=1, SYNC_QUEUE_LIMIT=0)
+    app.logger.disabled = True
+
+    def part(name: str, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        return painted(func, "sync" if name == where else "async")
+
+    def fail() -> t.NoReturn:
+        raise Problem("p") if where == "handler" else ValueError("v")
+
+    bp = Blueprint("bp", __name__)
+    bp.before_request(part("before", lambda: None))
+    bp.after_request(part("after", lambda response: response))
+    bp.register_error_handler(Problem, part("handler", lambda error: "handled"))
+    app.register_error_handler(500, part("server error", lambda error: ("sorry", 500)))
+    bp.add_url_rule("/bad", "bad", painted(fail, "async"))
+    bp.add_url_rule("/", "index", part("view", lambda: "fine"))
+    app.register_blueprint(bp)
+    started, go_on = threading.Event(), threading.Event()
+
+    @app.get("/block")
+    def block() -> str:
+        started.set()
+        go_on.wait(10)
+        return "done"
+
+    first = asyncio.create_task(fetch(app, target="/block"))
+    try:
+        assert await asyncio.to_thread(started.wait, 10)
+        answer = await fetch(app, target="/bad" if where in ("handler", "server error") else "/")
+    finally:
+        go_on.set()
+    assert (answer.status, answer.header("Retry-After")) == (503, "1")
+    assert (await first).text == "done"
 
 
 # -- teardown ----------------------------------------------------------------------------------

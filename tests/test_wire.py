@@ -83,6 +83,7 @@ async def test_what_cannot_be_sent_is_one_logged_500_on_both_faces(
     assert len(errors) == 2 and closed == ["closed"] * 2
     for record in errors:
         assert record.exc_info is not None and record.exc_info[0] is wire.InvalidHeader
+    assert caplog.text.count(f"The request was {method} '/'.") == 2
 
 
 @pytest.mark.parametrize("where", ["after_request", "error handler", "cookie"])

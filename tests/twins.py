@@ -40,11 +40,13 @@ class Kit:
 
     :param web: ``flask`` or ``asyncflask``.
     :param colour: what :meth:`paint` makes callbacks; ``mixed`` for one after the other.
+    :param cleanups: called when all requests have been made.
     """
 
     web: ModuleType
     colour: str = "sync"
     events: list[t.Any] = field(default_factory=list)
+    cleanups: list[t.Callable[[], object]] = field(default_factory=list)
     _painted: int = 0
 
     def paint(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -122,6 +124,8 @@ def run(build: Build, asked: t.Iterable[Asked], kit: Kit, **client_options: t.An
             outcome.error = repr(exc)
         outcome.events, outcome.logged = kit.events[:], logged[:]
         outcomes.append(outcome)
+    for clean_up in kit.cleanups:
+        clean_up()
     return outcomes
 
 

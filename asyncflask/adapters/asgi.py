@@ -102,6 +102,7 @@ async def send_response(
         else:
             await _send_in_parts(request, driver, send, response, headers)
     except wire.InvalidHeader as exc:
+        wire.name_request(exc, request)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         await _send_whole(send, request.method, 500, wire.ERROR_HEADERS, wire.ERROR)
         return

@@ -121,11 +121,12 @@ def _headers(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
         if key.startswith("HTTP_"):
             named[key[5:]] = value
     for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        named[key] = environ.get(key)
+        # Servers set them to the empty string where there is no such header.
+        named[key] = environ.get(key) or None
     return [
         (name.replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1"))
         for name, value in named.items()
-        if value not in (None, "")
+        if value is not None
     ]
 
 
@@ -214,7 +215,9 @@ class _Exchange:
     async def _run(self, app: ASGIApp) -> None:
         try:
             await app(self.scope, self.receive, self.send)
-        except GeneratorExit:
+        except GeneratorExit as exc:
+            # Thrown in when the loop is closed, or raised by the application: it must go on.
+            self.mailbox.put(_Ended(exc))
             raise
         except BaseException as exc:
             # SystemExit too goes to the caller: from here it would stop the shared loop.

@@ -88,6 +88,11 @@ def check_header(name: str, value: str) -> None:
         )
 
 
+def name_request(error: InvalidHeader, request: Request) -> None:
+    """Note on an error which request it belongs to, whose context has been popped."""
+    error.add_note(f"The request was {request.method} {request.path!r}.")
+
+
 def clean_header(pair: tuple[str, str]) -> tuple[str, str]:
     """Check one header, and take blanks around its value away, which some servers refuse.
 

@@ -46,6 +46,7 @@ def handle_environ(
         headers = _checked_headers(response, environ)
     except wire.InvalidHeader as exc:
         _close(driver, response)
+        wire.name_request(exc, ctx.request)
         context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         response = Response(wire.ERROR, 500, mimetype="text/plain")
         headers = list(response.headers)

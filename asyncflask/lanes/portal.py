@@ -160,7 +160,8 @@ def _would_block(what: object) -> RuntimeError:
     return RuntimeError(
         f"Async code ({what!r}) was called through a sync interface on the thread of a running"
         " event loop, which would block it. Await it there instead: 'async with' for contexts,"
-        " render_template_async() for templates, 'await' for functions."
+        " render_template_async() for templates, 'await' for functions. Or call the sync function"
+        " on a thread: 'await asyncio.to_thread(url_for, ...)'."
     )
 
 

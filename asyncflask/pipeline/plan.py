@@ -105,7 +105,7 @@ class Plan:
         self.view = None if view is None else stage_of(app, view)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
         self.streams_body: bool = options.get("stream_body", False)
-        self.loads_body = _is_async_inside(view) and not self.streams_body
+        self.loads_body = not self.streams_body and _may_run_on_loop(view)
         self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
         entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
         self.starts_on_thread = any(colour == SYNC for _, colour in entry)
@@ -140,9 +140,11 @@ def blueprint_names(endpoint: str | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _is_async_inside(view: t.Callable[..., t.Any] | None) -> bool:
-    """Whether a view is async, or a decorator has made a sync function of an async one."""
-    return view is not None and (is_async(view) or is_async(inspect.unwrap(view)))
+def _may_run_on_loop(view: t.Callable[..., t.Any] | None) -> bool:
+    """Whether a view, or the one inside a decorator, could not wait for the request's body."""
+    if view is None:
+        return False
+    return colour_of(view) != SYNC or is_async(inspect.unwrap(view))
 
 
 def _stages(

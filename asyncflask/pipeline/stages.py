@@ -61,6 +61,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
     response: Response
     try:
         try:
+            ctx.deferred = []
             await ctx._push(lane)
             if app._overrides:
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
@@ -73,18 +74,30 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
             response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
         except Exception as exc:
             error = exc
-            if "plan" not in vars(ctx):
-                # The push failed half-way: opening the session, or in a converter of the router.
-                ctx.refresh_plan()
-            response = await _step(app, ctx, lane, "handle_exception", handle_exception, exc)
+            response = await _answer(app, ctx, lane, exc)
         ctx.response = response
         return response
     except BaseException as exc:
         error = error or exc
         raise
     finally:
+        ctx.deferred = None
         if ctx._cv_tokens:
             await _close(app, ctx, lane, error)
+
+
+async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
+    """Answer an error that nobody has handled so far."""
+    if "plan" not in vars(ctx):
+        # The push failed half-way: opening the session, or in a converter of the router.
+        ctx.refresh_plan()
+    try:
+        response: Response = await _step(
+            app, ctx, lane, "handle_exception", handle_exception, error
+        )
+    except QueueFull:
+        response = _refuse(app, ctx)
+    return response
 
 
 async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
@@ -146,6 +159,9 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
         )
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
         return await _method(app, lane, "make_default_options_response")
+    if ctx.plan.endpoint != rule.endpoint:
+        # A hook has sent the request elsewhere.
+        ctx.refresh_plan()
     plan = ctx.plan
     if plan.view is None:
         raise KeyError(rule.endpoint)
@@ -202,6 +218,8 @@ async def process_response(
             f"An after_request function of {ctx.request.endpoint!r} returned None: it must return"
             " the response it was given, or another one."
         )
+    while ctx.deferred:
+        await call(lane, (ctx.deferred.pop(0), ASYNC))
     session = ctx.session_to_save()
     if session is not None:
         await call(lane, app._session_stages[1], app, session, response)
