@@ -46,8 +46,10 @@ def open_files() -> int:
     return count
 
 
-def add(app: Flask, colour: str, func: t.Callable[[], t.Any], **options: t.Any) -> None:
-    """Add a view for POST in one colour."""
+def add(
+    app: Flask, colour: str, func: t.Callable[[], t.Any], method: str = "POST", **options: t.Any
+) -> None:
+    """Add a view in one colour."""
 
     def view() -> t.Any:
         return func()
@@ -56,20 +58,25 @@ def add(app: Flask, colour: str, func: t.Callable[[], t.Any], **options: t.Any) 
         return func()
 
     view_func = view if colour == "sync" else view_async
-    app.add_url_rule("/", "view", view_func, methods=["POST"], **options)
+    app.add_url_rule("/", "view", view_func, methods=[method], **options)
 
 
 class Chunks(io.RawIOBase):
-    """The input of a WSGI server: gives a piece at a time, and fails if it is read past its end."""
+    """The input of a WSGI server, which gives a piece at a time.
 
-    def __init__(self, chunks: t.Iterable[bytes]) -> None:
+    :param ends: whether it ends by itself; otherwise to read past the end is to wait for ever.
+    """
+
+    def __init__(self, chunks: t.Iterable[bytes], ends: bool = True) -> None:
         self._left = list(chunks)
+        self._ends = ends
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: t.Any) -> int:
         if not self._left:
+            assert self._ends, "the input was read past its end"
             return 0
         part = self._left[0][: len(buffer)]
         buffer[: len(part)] = part
@@ -85,17 +92,18 @@ async def send(
     body: bytes | t.Sequence[bytes] = b"",
     length: int | None = -1,
     content_type: str = FORM,
+    method: str = "POST",
 ) -> tuple[int, bytes]:
-    """Post a body over either transport and give status and body of the answer.
+    """Send a body over either transport and give status and body of the answer.
 
     :param length: what is declared; ``None`` for nothing, as with a chunked body.
     """
     if transport == "asgi":
         headers = {"Content-Type": content_type}
-        answer = await fetch(app, "POST", body=body, length=length, headers=headers)
+        answer = await fetch(app, method, body=body, length=length, headers=headers)
         return answer.status, answer.body
     chunks = [body] if isinstance(body, bytes) else body
-    environ = EnvironBuilder("/", method="POST").get_environ()
+    environ = EnvironBuilder("/", method=method).get_environ()
     environ["CONTENT_TYPE"] = content_type
     environ["wsgi.input"] = Chunks(chunks)
     environ["wsgi.input_terminated"] = True
@@ -121,11 +129,13 @@ class Watched:
         self.calls = 0
         self.taken = 0
         self.markers: set[str] = set()
+        self.loops: set[asyncio.AbstractEventLoop] = set()
 
     async def __call__(self, scope: t.Any, receive: t.Any, send: t.Any) -> None:
         async def watch() -> t.Any:
             self.calls += 1
             self.markers.add(marker.get())
+            self.loops.add(asyncio.get_running_loop())
             if self._suspends:
                 await asyncio.sleep(0)
             message = await receive()

@@ -160,7 +160,7 @@ async def test_threads_of_the_view_read_the_stream_too(app: Flask) -> None:
     @app.post("/thread")
     def in_thread() -> t.Any:
         result: list[bytes] = []
-        read = copy_current_request_context(lambda: result.append(request.stream.read(6)))
+        read = copy_current_request_context(lambda: result.append(request.stream.read(70_000)))
         thread = threading.Thread(target=read)
         thread.start()
         thread.join(10)
@@ -170,9 +170,12 @@ async def test_threads_of_the_view_read_the_stream_too(app: Flask) -> None:
     async def in_to_thread() -> t.Any:
         return await asyncio.to_thread(request.stream.read)
 
+    watched = Watched(app)
     for path in ("/thread", "/to_thread"):
-        answer = await fetch(app, "POST", path, body=[b"one", b"two", b"three"])
-        assert answer.text == "onetwothree"
+        # More than is fetched before the view gets its thread.
+        answer = await fetch(watched, "POST", path, body=[bytes(64 * KIB), b"two", b"three"])
+        assert answer.body == bytes(64 * KIB) + b"twothree"
+    assert watched.loops == {asyncio.get_running_loop()}
 
 
 # -- before a thread is taken ------------------------------------------------------------------
@@ -320,8 +323,30 @@ async def test_a_hook_may_look_where_there_is_no_body(app: Flask, transport: str
     async def hook() -> None:
         assert (request.form, request.data, request.get_json(silent=True)) == ({}, b"", None)
 
-    app.add_url_rule("/", view_func=lambda: "ok")
-    assert app.test_client(transport=transport).get("/").text == "ok"
+    app.add_url_rule("/", view_func=lambda: "ok", methods=["GET", "POST"])
+    client = app.test_client(transport=transport)
+    assert client.get("/").text == client.post("/", data=b"").text == "ok"
+    # Some WSGI servers say so of every request.
+    terminated = {"wsgi.input_terminated": True}
+    assert client.get("/", environ_overrides=terminated).text == "ok"
+
+
+@both_transports
+@both_colours
+async def test_a_get_may_have_a_body_if_it_says_so(
+    app: Flask, colour: str, transport: str
+) -> None:
+    add(app, colour, lambda: request.get_data(), "GET")
+    for length in (-1, None):
+        answer = await send(app, transport, [b"a", b"b"], length, "text/plain", method="GET")
+        assert answer == (200, b"ab")
+
+
+async def test_a_declared_length_of_none_at_all_is_taken_at_its_word(app: Flask) -> None:
+    add(app, "async", lambda: repr(request.get_data()))
+    watched = Watched(app)
+    assert (await fetch(watched, "POST", length=0)).text == "b''"
+    assert watched.calls == 0
 
 
 HOOK_READS: dict[str, tuple[t.Callable[[], t.Any], t.Callable[[], t.Any], str]] = {
@@ -353,6 +378,32 @@ async def test_a_view_finds_what_a_sync_hook_has_left(
     app.before_request(lambda: print(hook()))
     add(app, colour, view)
     assert await send(app, transport, [b"a", b"=", b"1"]) == (200, expected.encode())
+
+
+@both_transports
+async def test_what_a_hook_has_read_is_not_loaded_again(app: Flask, transport: str) -> None:
+    """Neither does its size count against the limit of what is loaded."""
+    app.config["MAX_BUFFERED_BODY"] = 10
+    for use in (lambda: request.form, lambda: request.get_data(), lambda: request.data):
+        app = Flask(__name__)
+        app.config["MAX_BUFFERED_BODY"] = 10
+        app.before_request(lambda use=use: print(use()))  # type: ignore[misc]
+        add(app, "async", lambda: f"{request.form['a']} {request.stream.read()}")
+        answer = await send(app, transport, [b"a=", b"1" * 20])
+        assert answer == (200, b"1" * 20 + b" b''") or use.__code__.co_names[-1] == "data"
+
+
+async def test_bytes_given_back_come_before_those_that_came_later(app: Flask) -> None:
+    chunks = [b"a" * (64 * KIB), b"b", b"c"]
+    app.before_request(lambda: print(request.stream.read(1)))
+
+    @app.before_request
+    async def look() -> None:
+        # Has another message taken in, if there is one.
+        await request.is_disconnected()
+
+    add(app, "async", lambda: str(request.get_data() == b"".join(chunks)[1:]))
+    assert (await fetch(app, "POST", body=chunks)).text == "True"
 
 
 async def test_an_async_hook_looks_at_what_a_sync_one_has_read(app: Flask) -> None:

@@ -78,10 +78,9 @@ def test_stages_run_in_their_lane_and_share_context_variables(
     for index, name in enumerate(STAGES):
         assert recorder.seen[name] == STAGES[:index]
 
-    by_colour = {
-        colour: {recorder.threads[name] for name, c in zip(STAGES, colours, strict=True) if c == colour}
-        for colour in "sa"
-    }
+    by_colour: dict[str, set[int]] = {"s": set(), "a": set()}
+    for name, colour in zip(STAGES, colours, strict=True):
+        by_colour[colour].add(recorder.threads[name])
     assert len(by_colour["s"]) <= 1, "sync stages ran on several threads"
     loop_thread = thread_of(background_loop())
     assert by_colour["a"] <= {loop_thread}
