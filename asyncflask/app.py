@@ -106,6 +106,7 @@ class Flask(App):
         self._middleware: list[t.Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._serving = False
+        self._under_way: set[object] = set()
         super().__init__(
             import_name=import_name,
             static_url_path=static_url_path,

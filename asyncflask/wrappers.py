@@ -334,6 +334,10 @@ class Request(RequestBase):
         """Take in the whole body of a WSGI request; blocks."""
         if self._loaded or not has_input(self.environ, self.content_length):
             return
+        if "form" in self.__dict__ or getattr(self, "_cached_data", None) is not None:
+            # A sync hook has read it.
+            self.stream, self._loaded = io.BytesIO(), True
+            return
         limit = self._load_limit()
         _check_length(self.content_length, limit)
         stream = self.__dict__.get("stream") or self._open_input()

@@ -62,7 +62,7 @@ def add(
 
 
 class Chunks(io.RawIOBase):
-    """The input of a WSGI server, which gives a piece at a time.
+    """The input of a WSGI server, which gives a piece at a time, and never on an event loop.
 
     :param ends: whether it ends by itself; otherwise to read past the end is to wait for ever.
     """
@@ -75,6 +75,7 @@ class Chunks(io.RawIOBase):
         return True
 
     def readinto(self, buffer: t.Any) -> int:
+        assert asyncio._get_running_loop() is None, "the input was read on an event loop"
         if not self._left:
             assert self._ends, "the input was read past its end"
             return 0

@@ -94,6 +94,25 @@ async def test_hooks_set_the_limit_of_this_request(
         assert (await send(app, transport, [b"x" * 9, b"x" * (size - 9)], length))[0] == status
 
 
+@both_transports
+async def test_the_limit_of_a_request_may_change_while_it_is_read(
+    app: Flask, transport: str
+) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = 10
+
+    def view() -> str:
+        request.max_content_length = 20
+        start = request.stream.read(9)
+        # Back to the application's.
+        request.max_content_length = None
+        with pytest.raises(HTTPException) as caught:
+            request.stream.read()
+        return f"{len(start)} {caught.value.code}"
+
+    add(app, "sync", view)
+    assert await send(app, transport, [b"x" * 9, b"x" * 9], None) == (200, b"9 413")
+
+
 async def sum_chunks() -> str:
     return str(sum([len(chunk) async for chunk in request.stream]))
 
@@ -197,26 +216,39 @@ async def test_what_is_over_a_limit_stays_an_error_for_its_handler(
 
 
 class Files:
-    """Makes temporary files that note on which threads they are used."""
+    """Makes temporary files that note who uses them, and wait before they are made or written."""
 
     def __init__(self) -> None:
         self.made: list[t.Any] = []
         self.threads: set[int] = set()
-        self.may_write = threading.Event()
-        self.may_write.set()
-        self.writing = threading.Event()
+        self.waits_before = ""
+        self.waiting = threading.Event()
+        self.go_on = threading.Event()
+        self.closed = threading.Event()
+        self.writers = self.most_writers = 0
+
+    def pause(self, before: str) -> None:
+        self.threads.add(threading.get_ident())
+        if before == self.waits_before:
+            self.waiting.set()
+            self.go_on.wait(10)
 
     def __call__(self) -> t.Any:
         files = self
 
         class Noting(io.FileIO):
             def write(self, data: t.Any) -> int:
-                files.threads.add(threading.get_ident())
-                files.writing.set()
-                files.may_write.wait(10)
+                files.writers += 1
+                files.most_writers = max(files.writers, files.most_writers)
+                files.pause("write")
+                files.writers -= 1
                 return super().write(data)
 
-        self.threads.add(threading.get_ident())
+            def close(self) -> None:
+                super().close()
+                files.closed.set()
+
+        self.pause("make")
         handle, path = tempfile.mkstemp()
         os.unlink(path)
         self.made.append(Noting(handle, "r+b"))
@@ -257,28 +289,26 @@ async def test_a_file_is_closed_when_its_client_leaves(app: Flask, files: Files)
     assert [file.closed for file in files.made] == [True]
 
 
+@pytest.mark.parametrize("before", ["make", "write"])
 async def test_a_file_is_closed_when_the_server_gives_the_request_up(
-    app: Flask, files: Files
+    app: Flask, files: Files, before: str
 ) -> None:
     add(app, "async", lambda: pytest.fail("the view ran"))
-    files.may_write.clear()
-    exchange = Exchange(app, "POST", body=[bytes(MIB), bytes(MIB), STALL])
-    async with exchange:
-        await asyncio.to_thread(files.writing.wait, 10)
+    files.waits_before = before
+    async with Exchange(app, "POST", body=[bytes(MIB), bytes(MIB), STALL]) as exchange:
+        await asyncio.to_thread(files.waiting.wait, 10)
         exchange.cancel()
         await exchange.end()
-        files.may_write.set()
+    files.go_on.set()
     assert isinstance(exchange.answer.error, asyncio.CancelledError)
-    for _ in range(200):
-        if files.made[0].closed:
-            break
-        await asyncio.sleep(0.01)
-    assert files.made[0].closed
+    assert await asyncio.to_thread(files.closed.wait, 10)
 
 
-@both_transports
-async def test_several_tasks_may_load_the_body(app: Flask, transport: str) -> None:
+async def test_tasks_that_load_the_body_at_once_do_not_get_in_each_other_s_way(
+    app: Flask, files: Files
+) -> None:
     body = bytes(range(256)) * KIB * 12
+    files.waits_before = "write"
 
     @app.post("/", stream_body=True)
     async def view() -> str:
@@ -286,7 +316,22 @@ async def test_several_tasks_may_load_the_body(app: Flask, transport: str) -> No
         return str(request.get_data() == body)
 
     chunks = [body[start : start + MIB] for start in range(0, len(body), MIB)]
-    assert await send(app, transport, chunks) == (200, b"True")
+    async with Exchange(app, "POST", body=chunks) as exchange:
+        await asyncio.to_thread(files.waiting.wait, 10)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        files.go_on.set()
+    assert exchange.answer.text == "True" and files.most_writers == 1
+
+
+@both_transports
+async def test_several_tasks_may_load_the_body(app: Flask, transport: str) -> None:
+    @app.post("/", stream_body=True)
+    async def view() -> str:
+        await asyncio.gather(*[request.load_body() for _ in range(3)])
+        return str(len(request.get_data()))
+
+    assert await send(app, transport, [bytes(MIB)] * 3) == (200, str(3 * MIB).encode())
 
 
 # -- parsing off the loop ----------------------------------------------------------------------

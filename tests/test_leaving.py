@@ -319,6 +319,7 @@ async def test_a_view_is_cancelled_when_its_client_leaves_if_asked_for(
             waiting.set()
             await asyncio.Event().wait()
         finally:
+            await anyio.sleep(0.001)
             events.append("cancelled")
         return "never"
 

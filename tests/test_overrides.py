@@ -418,6 +418,41 @@ def test_a_subclass_that_overrides_everything() -> None:
     assert found[2].events.count(("finalize_request", True)) == 1
 
 
+class Proxy:
+    """Wraps a method as agents do: it passes for what it wraps, as far as it can."""
+
+    def __init__(self, wrapped: t.Any, calls: list[str]) -> None:
+        self.__wrapped__ = wrapped
+        self._calls = calls
+
+    def __get__(self, instance: object, owner: type) -> Proxy:
+        return Proxy(self.__wrapped__.__get__(instance, owner), self._calls)
+
+    def __call__(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        self._calls.append(self.__wrapped__.__name__)
+        return self.__wrapped__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self.__wrapped__, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.__wrapped__ == other)
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
+
+
+@both_transports
+def test_an_agent_that_wraps_methods_of_the_class_sees_every_call(transport: str) -> None:
+    calls: list[str] = []
+    names = ["full_dispatch_request", "preprocess_request", "dispatch_request", "process_response"]
+    kind = type("Own", (Flask,), {name: Proxy(getattr(Flask, name), calls) for name in names})
+    app = kind("app", static_folder=None)
+    fill(app, "async", [])
+    assert answer_of(app, transport, "GET", "/") == (200, "fine")
+    assert calls == names
+
+
 # -- contexts ------------------------------------------------------------------------------------
 
 
@@ -457,3 +492,13 @@ def test_contexts_may_be_of_another_class(where: str, colour: str, transport: st
         app.app_context = app_context.__get__(app)
     assert app.test_client(transport=transport).post("/", data={"x": "field"}).text == "field"
     assert seen == [True, True]
+
+
+@pytest.mark.parametrize("name", ["app_context", "request_context"])
+def test_what_sync_code_calls_cannot_be_async(name: str) -> None:
+    async def method(self: Flask, *args: t.Any) -> t.Any:
+        return None
+
+    app = type("Own", (Flask,), {name: method})("app", static_folder=None)
+    with pytest.raises(TypeError, match=f"Own.{name} is overridden by .*, which is async"):
+        app.test_client(transport="asgi").get("/")

@@ -248,6 +248,51 @@ def test_a_stream_under_way_ends_before_the_server_does() -> None:
     assert server.output.index("Shutting down") < server.output.index("goodbye")
 
 
+def test_what_the_server_cancels_is_closed_and_torn_down() -> None:
+    source = r"""
+    import asyncio
+    from asyncflask import Flask, request, stream_with_context
+
+    app = Flask(__name__)
+
+    @app.after_serving
+    def last():
+        print("last\n", end="")
+
+    @app.teardown_request
+    async def teardown(exc):
+        await asyncio.sleep(0.1)
+        # One write, which no other thread's can come between.
+        print(f"torn down {request.path} {type(exc).__name__}\n", end="")
+
+    @app.get("/view")
+    async def view():
+        print("waiting")
+        await asyncio.Event().wait()
+
+    @app.get("/stream")
+    async def stream():
+        async def chunks():
+            try:
+                print("waiting")
+                yield "a"
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                print("closed")
+        return stream_with_context(chunks())
+    """
+    with serve(source, "--timeout-graceful-shutdown=1") as server:
+        with server.connect() as view, server.connect() as stream:
+            view.request("GET", "/view")
+            stream.request("GET", "/stream")
+            server.wait_for_output("waiting", 2)
+            server.stop()
+    assert "torn down /view CancelledError" in server.output
+    assert "torn down /stream" in server.output and "closed\n" in server.output
+    assert server.output.index("last\n") > server.output.rindex("torn down")
+
+
 LIFESPAN = """
 import contextlib, os
 from asyncflask import Flask, request

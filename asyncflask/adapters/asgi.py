@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import types
 import typing as t
 
 import anyio
@@ -11,6 +10,7 @@ import anyio.lowlevel
 from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
+from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
 from ..lanes import QueueFull
@@ -63,6 +63,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     else:
         # Whatever application context the server's task has is none of this request's.
         ctx.isolated = True
+    app._under_way.add(driver)
     try:
         driver.coro = stages.handle(app, ctx, driver)
         response = await driver
@@ -71,8 +72,11 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
             ctx.lane, driver.task = driver, current_task()
         await send_response(app, request, driver, send, response)
     finally:
-        if ctx.response is not None or driver.parked or request.body is not None:
-            await _let_go(ctx, driver)
+        try:
+            if ctx.response is not None or driver.parked or request.body is not None:
+                await _let_go(ctx, driver)
+        finally:
+            app._under_way.discard(driver)
 
 
 async def _let_go(ctx: RequestContext, driver: Driver) -> None:
@@ -219,44 +223,13 @@ def _chunks(
     if response.is_async:
         source = response.aiter_encoded()
         response.response = t.cast(t.Any, source)
-        return lambda: _cancelled_once(driver.drive(_next_async(source)), scope)
+        return lambda: cancelled_once(driver.drive(_next_async(source)), scope)
     body: t.Any = response.response
     file = getattr(body, "iterable", body)
     if type(file) is FileWrapper:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
     return lambda: driver.drive(_next_sync(iterator))
-
-
-@types.coroutine
-def _cancelled_once(
-    awaitable: t.Awaitable[t.Any], scope: anyio.CancelScope
-) -> t.Generator[t.Any, t.Any, t.Any]:
-    """Await something, and once it was cancelled leave it in peace to clean up.
-
-    A scope of anyio cancels every wait again, those in a generator's ``finally`` as well.
-
-    :param scope: one around it, to be shielded meanwhile.
-    """
-    steps = awaitable.__await__()
-    step: t.Callable[[t.Any], t.Any] = steps.send
-    value: t.Any = None
-    try:
-        while True:
-            try:
-                command = step(value)
-            except StopIteration as stop:
-                return stop.value
-            step = steps.send
-            try:
-                value = yield command
-            except BaseException as exc:
-                step, value = steps.throw, exc
-                if isinstance(exc, anyio.get_cancelled_exc_class()):
-                    scope.shield = True
-    finally:
-        if scope.shield:
-            scope.shield = False
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:

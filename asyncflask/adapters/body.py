@@ -303,7 +303,7 @@ class Body:
 
     def _cut(self, size: int) -> bytes:
         """Take up to *size* bytes from the buffer."""
-        part = bytes(self._buffer[:size])
+        part = bytes(self._buffer if size >= len(self._buffer) else self._buffer[:size])
         del self._buffer[:size]
         if self._room is not None and len(self._buffer) < PREFETCH:
             self._room.set()

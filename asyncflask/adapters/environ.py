@@ -201,9 +201,9 @@ def open_input(environ: WSGIEnvironment, length: int | None, limit: int | None) 
     :param limit: bytes it may have.
     """
     source = environ["wsgi.input"]
-    if environ.get("wsgi.input_terminated"):
+    if environ.get("wsgi.input_terminated") and length != 0:
         return t.cast("t.IO[bytes]", CountedStream(source, length, limit))
-    if length is None:
+    if not length:
         return io.BytesIO()
     return t.cast("t.IO[bytes]", LimitedStream(source, length))
 

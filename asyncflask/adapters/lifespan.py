@@ -19,6 +19,11 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
 
+GRACE: t.Final = 5.0
+"""Seconds that the shutdown waits for requests which the server has given up, and cancelled."""
+PAUSE: t.Final = 0.01
+"""Seconds between two looks at them."""
+
 _END: t.Final = object()
 
 
@@ -99,6 +104,7 @@ class Serving:
         :param error: what ended the serving, if it is not the server's wish.
         :raises BaseExceptionGroup: with everything that went wrong, if that is more than one.
         """
+        await self._drain()
         ctx = self._app.app_context()
         await ctx.push_async()
         self._ends.insert(0, ctx.pop_async)
@@ -113,6 +119,12 @@ class Serving:
             raise errors[0]
         if errors:
             raise BaseExceptionGroup("Several functions failed that run after serving.", errors)
+
+    async def _drain(self) -> None:
+        """Wait for requests that tear down still; a server may end as soon as this has ended."""
+        with anyio.move_on_after(GRACE):
+            while self._app._under_way:
+                await anyio.sleep(PAUSE)
 
     async def _enter_lifespan(self, state: dict[str, t.Any] | None) -> None:
         if self._app.lifespan is None:

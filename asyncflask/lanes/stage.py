@@ -6,6 +6,8 @@ import asyncio
 import types
 import typing as t
 
+import anyio
+
 from .colours import ASYNC
 from .colours import SYNC
 
@@ -61,6 +63,37 @@ def outside(awaitable: t.Awaitable[T]) -> t.Generator[t.Any, t.Any, T]:
     Only in the task that drives the request, on the loop.
     """
     return t.cast(T, (yield Outside(awaitable)))
+
+
+@types.coroutine
+def cancelled_once(
+    awaitable: t.Awaitable[t.Any], scope: anyio.CancelScope
+) -> t.Generator[t.Any, t.Any, t.Any]:
+    """Await something, and once it was cancelled leave it in peace to clean up.
+
+    A scope of anyio cancels every wait again, those in a generator's ``finally`` as well.
+
+    :param scope: one around it, to be shielded meanwhile.
+    """
+    steps = awaitable.__await__()
+    step: t.Callable[[t.Any], t.Any] = steps.send
+    value: t.Any = None
+    try:
+        while True:
+            try:
+                command = step(value)
+            except StopIteration as stop:
+                return stop.value
+            step = steps.send
+            try:
+                value = yield command
+            except BaseException as exc:
+                step, value = steps.throw, exc
+                if isinstance(exc, anyio.get_cancelled_exc_class()):
+                    scope.shield = True
+    finally:
+        if scope.shield:
+            scope.shield = False
 
 
 async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing as t
 
+from ..lanes import ASYNC
 from ..lanes import colour_of
 from ..lanes import is_async
 from ..lanes import Stage
@@ -15,8 +16,7 @@ if t.TYPE_CHECKING:
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
-_delegates: set[t.Any] = set()
-_names: set[str] = set()
+_delegates: dict[str, t.Any] = {}
 _EMPTY: t.Final[list[t.Any]] = []
 
 HOOKS: t.Final = (
@@ -33,28 +33,39 @@ REPLACEABLE: t.Final = frozenset(
 """Attributes of an application whose assignment makes every plan stale."""
 
 
+_ALWAYS_SYNC: t.Final = frozenset(
+    {"app_context", "async_to_sync", "ensure_sync", "request_context"}
+)
 _ENSURERS: t.Final = frozenset({"ensure_sync", "async_to_sync"})
 
 
 def overridable(method: F) -> F:
     """Mark a method of the application as one that requests pass by unless it is overridden."""
-    _delegates.add(method)
-    _names.add(method.__name__)
+    _delegates[method.__name__] = method
     return method
 
 
 def is_overridable(name: str) -> bool:
     """Tell whether assigning the attribute *name* of an application changes what requests run."""
-    return name in _names or name in REPLACEABLE
+    return name in _delegates or name in REPLACEABLE
 
 
 def find_overrides(app: Flask) -> dict[str, Stage]:
-    """Give the overridable methods that a subclass or an instance attribute replaces."""
+    """Give the overridable methods that a subclass or an instance attribute replaces.
+
+    :raises TypeError: if one that sync code calls is async.
+    """
     overrides: dict[str, Stage] = {}
-    for name in _names:
-        method = getattr(app, name)
-        if getattr(method, "__func__", method) not in _delegates:
-            overrides[name] = (method, colour_of(method))
+    for name, delegate in _delegates.items():
+        # What a monitoring agent puts around a method passes for it in every other comparison.
+        if inspect.getattr_static(app, name) is not delegate:
+            method = getattr(app, name)
+            overrides[name] = stage = (method, colour_of(method))
+            if stage[1] == ASYNC and name in _ALWAYS_SYNC:
+                raise TypeError(
+                    f"{type(app).__name__}.{name} is overridden by {method!r}, which is async:"
+                    " sync code calls it, so write it with 'def'."
+                )
     return overrides
 
 

@@ -22,6 +22,7 @@ from werkzeug.routing import RoutingException
 from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
+from ..lanes import cancelled_once
 from ..lanes import Lane
 from ..lanes import QueueFull
 from ..lanes import Stage
@@ -356,7 +357,8 @@ async def _until_client_leaves(
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
         try:
-            outcome.append(await view(**view_args))
+            with anyio.CancelScope() as scope:
+                outcome.append(await cancelled_once(view(**view_args), scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it.
             error = exc
