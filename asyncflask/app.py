@@ -33,7 +33,6 @@ from .lanes import async_to_sync
 from .lanes import colour_of
 from .lanes import ensure_sync
 from .lanes import Lane
-from .lanes import run_here
 from .lanes import Stage
 from .lanes import workers_for
 from .pipeline import returns
@@ -45,6 +44,7 @@ from .pipeline.plan import Plan
 from .routing import Router
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
+from .teardown import run_stage
 from .teardown import teardown_appcontext
 from .teardown import teardown_request
 from .templating import update_context
@@ -398,6 +398,9 @@ class Flask(App):
         if raw is not None and server_name is None and not request.root_path:
             if b"upgrade" not in raw:
                 # What bind_to_environ() comes to, without making an environ for it.
+                if subdomain is None and not self.url_map.host_matching:
+                    # Without a server's name no part of the host is a subdomain.
+                    subdomain = ""
                 return self.url_map.bind(
                     request.host.lower(),
                     script_name="/",
@@ -465,11 +468,13 @@ class Flask(App):
 
     # -- sync and async ----------------------------------------------------------------------
 
+    @overridable
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         """Make a function usable from sync code, whatever it is; see :meth:`async_to_sync`."""
         wrapped = ensure_sync(func)
         return func if wrapped is func else self.async_to_sync(func)
 
+    @overridable
     def async_to_sync(
         self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
     ) -> t.Callable[..., t.Any]:
@@ -558,7 +563,7 @@ class Flask(App):
 
         :param exc: what ended it; by default the exception being handled.
         """
-        self._run_here(_teardown_request, sys.exc_info()[1] if exc is _sentinel else exc)
+        return self._run_here(_teardown_request, sys.exc_info()[1] if exc is _sentinel else exc)
 
     @overridable
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
@@ -568,8 +573,9 @@ class Flask(App):
         """
         error = sys.exc_info()[1] if exc is _sentinel else exc
         ctx = _cv_app.get(None) or AppContext(self)
-        run_here(lambda lane: teardown_appcontext(ctx, lane, error))
+        return run_stage(ctx, lambda lane: teardown_appcontext(ctx, lane, error))
 
+    @overridable
     def log_exception(
         self,
         exc_info: tuple[type, BaseException, TracebackType | None] | tuple[None, None, None],
@@ -586,7 +592,7 @@ class Flask(App):
     def _run_here(self, stage: Step[T], *args: t.Any) -> T:
         ctx = request_ctx._get_current_object()  # type: ignore[attr-defined]
         ctx.refresh_plan()
-        return run_here(lambda lane: stage(self, ctx, lane, *args))
+        return run_stage(ctx, lambda lane: stage(self, ctx, lane, *args))
 
 
 async def _teardown_request(

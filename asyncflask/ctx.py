@@ -27,6 +27,7 @@ from .signals import appcontext_popped
 from .signals import appcontext_pushed
 from .signals import appcontext_tearing_down
 from .signals import request_tearing_down
+from .teardown import call_override
 from .teardown import propagates
 from .teardown import send_signal
 from .teardown import teardown_stage
@@ -171,6 +172,9 @@ def _reset(var: ContextVar[t.Any], entries: list[Entry]) -> AppContext | None:
 
 class _Context:
     """``with``, ``async with``, ``push`` and ``pop`` over the steps of a subclass."""
+
+    overrider: Lane | None = None
+    """Where the stages run of an async override that was called for this context."""
 
     async def _push(self, lane: Lane) -> None:
         raise TypeError("_Context is a base class.")
@@ -452,9 +456,20 @@ class RequestContext(_Context):
                 self._session = session
         request = self.request
         if request.url_rule is None and request.routing_exception is None:
+            if "create_url_adapter" in app._overrides and self._url_adapter is _sentinel:
+                await self._make_url_adapter(lane)
             self.match_request()
         rule = request.url_rule
         self.plan = app._plan_for(None if rule is None else rule.endpoint)
+
+    async def _make_url_adapter(self, lane: Lane) -> None:
+        """Have an override make the adapter where it belongs; the property only calls it."""
+        self._url_adapter = None
+        override = self.app._overrides["create_url_adapter"]
+        try:
+            self._url_adapter = await call_override(self, lane, override, self.request)
+        except HTTPException as exc:
+            self.request.routing_exception = exc
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         last = len(self._cv_tokens) == 1

@@ -10,7 +10,9 @@ import anyio
 from .lanes import ASYNC
 from .lanes import call
 from .lanes import colour_of
+from .lanes import current_task
 from .lanes import Lane
+from .lanes import run_here
 from .lanes import Stage
 from .lanes import to_loop
 from .signals import appcontext_tearing_down
@@ -22,6 +24,9 @@ if t.TYPE_CHECKING:
     from .app import Flask
     from .ctx import AppContext
     from .ctx import RequestContext
+
+
+T = t.TypeVar("T")
 
 
 async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -> None:
@@ -38,13 +43,54 @@ def _receivers(signal: Signal, app: Flask, **kwargs: t.Any) -> list[tuple[Stage,
     ]
 
 
+async def call_override(
+    ctx: AppContext | RequestContext, lane: Lane, override: Stage, *args: t.Any
+) -> t.Any:
+    """Call what replaces a method of the application, as a stage."""
+    if override[1] == ASYNC:
+        if lane.threaded:
+            await to_loop()
+        ctx.overrider, lane.task = lane, current_task()
+    return await call(lane, override, *args)
+
+
+def run_stage(
+    ctx: AppContext | RequestContext, make: t.Callable[[Lane], t.Coroutine[t.Any, t.Any, T]]
+) -> T:
+    """Run a stage for a method of the application.
+
+    :returns: its result; an awaitable of it in an async override, which awaits
+        ``super().method()``.
+    """
+    lane = ctx.overrider
+    if lane is None or lane.task is None or lane.task is not current_task():
+        return run_here(make)
+    return t.cast(T, _run_awaited(lane, make))
+
+
+async def _run_awaited(lane: Lane, make: t.Callable[[Lane], t.Coroutine[t.Any, t.Any, T]]) -> T:
+    if lane.task is not current_task():
+        raise RuntimeError(
+            "A method of the application was called in an async override of it, but awaited in"
+            " another task, which cannot go to the request's thread: use 'await super()...' as it"
+            " is, and asyncio.timeout() in place of asyncio.wait_for()."
+        )
+    try:
+        return await make(lane)
+    finally:
+        if lane.threaded:
+            await to_loop()
+        # Behind a sync method each way back to the loop is made in a task of its own.
+        lane.task = current_task()
+
+
 async def teardown_stage(
     app: Flask, lane: Lane, name: str, ctx: t.Any, exc: BaseException | None
 ) -> None:
     """Run the teardown method *name* of the application, overridden or not."""
     override = app._overrides.get(name)
     if override is not None:
-        await call(lane, override, exc)
+        await call_override(ctx, lane, override, exc)
     elif name == "do_teardown_request":
         await teardown_request(ctx, lane, exc)
     else:

@@ -306,22 +306,21 @@ class Request(RequestBase):
             over ``MAX_BUFFERED_BODY``.
         :raises ClientDisconnected: if it ends early.
         """
-        body = self.body
-        if self.scope is None:
-            if not self._blocks_loop():
-                self.load_body_here()
+        if self._loaded or (self.scope is not None and self.body is None):
+            return
+        if self.body is not None:
+            exhausted = self.body.exhausted
+            self.stream = io.BytesIO() if exhausted else await self.body.load(self._load_limit())
+            if self.body.size <= PARSE_OFF_LOOP:
+                self._loaded = True
                 return
-            if self._loading is None:
-                self._loading = anyio.Lock()
-            async with self._loading:
-                await self._off_loop(self.load_body_here)
-        elif body is not None and not body.loaded:
-            if body.exhausted:
-                self.stream = io.BytesIO()
-                return
-            self.stream = await body.load(self._load_limit())
-            if body.size > PARSE_OFF_LOOP:
-                await self._off_loop(self._parse_ahead)
+        elif not self._blocks_loop():
+            self.load_body_here()
+            return
+        # Several tasks may ask for it at once.
+        self._loading = self._loading or anyio.Lock()
+        async with self._loading:
+            await self._off_loop(self.load_body_here if self.body is None else self._parse_ahead)
 
     async def keep_body(self) -> None:
         """Take in what nobody has read, for a test that looks at the request after its end."""
@@ -350,9 +349,10 @@ class Request(RequestBase):
             spool.write(chunk)
         size = spool.tell()
         spool.seek(0)
-        self.stream, self._loaded = spool, True
+        self.stream = spool
         if size > PARSE_OFF_LOOP:
             self._parse_ahead()
+        self._loaded = True
 
     def new_body(self, timeout: float | None = None, empty: bool = False) -> Body:
         """Make the body that reads from the connection.
@@ -379,7 +379,7 @@ class Request(RequestBase):
         return await self.body.is_disconnected()
 
     async def client_left(self) -> None:
-        """Return when the client has left; what it still sends of its body is dropped."""
+        """Return when the client has left; what it still sends is kept, up to a bound."""
         if self.body is None:
             self.body = self.new_body(empty=True)
         await self.body.wait_for_disconnect()
@@ -496,6 +496,8 @@ class Request(RequestBase):
 
     def _parse_ahead(self) -> None:
         """Parse a large body on this thread, and leave it as if nobody had looked at it."""
+        if self._loaded:
+            return
         stream = self.stream
         if self.is_json:
             # An error shows when somebody asks for the data.
@@ -509,6 +511,7 @@ class Request(RequestBase):
             self._form_ahead = stream.tell() > 0
         self.stream = stream
         stream.seek(0)
+        self._loaded = True
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         workers = current_app._workers if self.scope is None else self.workers

@@ -326,12 +326,22 @@ async def test_tasks_that_load_the_body_at_once_do_not_get_in_each_other_s_way(
 
 @both_transports
 async def test_several_tasks_may_load_the_body(app: Flask, transport: str) -> None:
+    parsers = []
+
+    class Counting(Request):
+        def make_form_data_parser(self) -> t.Any:
+            parsers.append(self)
+            return super().make_form_data_parser()
+
     @app.post("/", stream_body=True)
     async def view() -> str:
         await asyncio.gather(*[request.load_body() for _ in range(3)])
-        return str(len(request.get_data()))
+        return str(len(request.form["a"]))
 
-    assert await send(app, transport, [bytes(MIB)] * 3) == (200, str(3 * MIB).encode())
+    app.request_class = Counting
+    body = [b"a=", *[b"x" * MIB] * 3]
+    assert await send(app, transport, body) == (200, str(3 * MIB).encode())
+    assert len(parsers) == 1
 
 
 # -- parsing off the loop ----------------------------------------------------------------------

@@ -186,14 +186,6 @@ map_settings = st.builds(
             "default_subdomain": st.sampled_from(["", "www"]),
         },
     ),
-).filter(
-    lambda setting: (
-        not (
-            setting.subdomain_matching
-            and setting.server_name is None
-            and setting.map_options.get("default_subdomain")
-        )
-    )
 )
 
 ROOT_RULE = RuleSpec("/", {"endpoint": "one", "methods": ["GET"]})
@@ -231,6 +223,11 @@ TWO_HOSTS = [Sent("/", host=host) for host in (b"a.test", b"www.a.test", b"c.tes
 @example(Setting(map_options={"host_matching": True}), on_two("host"), TWO_HOSTS)
 @example(Setting(server_name="a.test", subdomain_matching=True), on_two("subdomain"), TWO_HOSTS)
 @example(Setting(), [ROOT_RULE], [Sent("/"), Sent("/", upgrade=True), Sent("/")])
+@example(
+    Setting(subdomain_matching=True, map_options={"default_subdomain": "www"}),
+    [ROOT_RULE],
+    [Sent("/")],
+)
 @settings(max_examples=300, deadline=None)
 def test_every_answer_is_that_of_flask(
     setting: Setting, rules: list[RuleSpec], steps: list[t.Any]

@@ -32,6 +32,7 @@ from ..lanes import to_thread
 from ..signals import got_request_exception
 from ..signals import request_finished
 from ..signals import request_started
+from ..teardown import call_override
 from ..teardown import propagates
 from ..teardown import send_signal
 from . import returns
@@ -152,14 +153,14 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     """Call the view of the matched endpoint, or raise what matching found."""
     request = ctx.request
     if request.routing_exception is not None:
-        await _method(app, lane, "raise_routing_exception", request)
+        await _method(app, ctx, lane, "raise_routing_exception", request)
     rule = request.url_rule
     if rule is None:
         raise RuntimeError(
             f"The request to {request.path!r} has not been matched: push its context."
         )
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
-        return await _method(app, lane, "make_default_options_response")
+        return await _method(app, ctx, lane, "make_default_options_response")
     if ctx.plan.endpoint != rule.endpoint:
         # A hook has sent the request elsewhere.
         ctx.refresh_plan()
@@ -267,7 +268,7 @@ async def handle_exception(
         await send_signal(lane, got_request_exception, app, exception=error)
     if propagates(app):
         raise error
-    await _method(app, lane, "log_exception", (type(error), error, error.__traceback__))
+    await _method(app, ctx, lane, "log_exception", (type(error), error, error.__traceback__))
     server_error: t.Any = InternalServerError(original_exception=error)
     handler = app._find_error_handler(server_error, ctx.request.blueprints)
     if handler is not None:
@@ -304,15 +305,17 @@ async def _step(
     """Run a step of the way: the application's override of it, if there is one."""
     override = app._overrides.get(name)
     if override is not None:
-        return await call(lane, override, *args)
+        return await call_override(ctx, lane, override, *args)
     return await inner(app, ctx, lane, *args)
 
 
-async def _method(app: Flask, lane: Lane, name: str, *args: t.Any) -> t.Any:
+async def _method(
+    app: Flask, ctx: RequestContext, lane: Lane, name: str, *args: t.Any
+) -> t.Any:
     """Call a method of the application that waits for nothing, or its override as a stage."""
     override = app._overrides.get(name)
     if override is not None:
-        return await call(lane, override, *args)
+        return await call_override(ctx, lane, override, *args)
     return getattr(app, name)(*args)
 
 
@@ -325,7 +328,7 @@ async def _finalize_step(
     func, colour = override
     if from_error_handler:
         func = functools.partial(func, from_error_handler=True)
-    return t.cast("Response", await call(lane, (func, colour), rv))
+    return t.cast("Response", await call_override(ctx, lane, (func, colour), rv))
 
 
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
@@ -423,7 +426,7 @@ async def _close(app: Flask, ctx: RequestContext, lane: Lane, error: BaseExcepti
     try:
         await ctx._pop(lane, error)
     except Exception as exc:
-        await _method(app, lane, "log_exception", (type(exc), exc, exc.__traceback__))
+        await _method(app, ctx, lane, "log_exception", (type(exc), exc, exc.__traceback__))
         if propagates(app):
             raise
     finally:
