@@ -131,6 +131,8 @@ class MethodView(View):
         """
         handler = self._find_handler(request.method)
         if self._is_waited_for():
+            if is_async(handler) and not _streams_body():
+                current_app.ensure_sync(request.load_body)()
             handler = current_app.ensure_sync(handler)
         return t.cast(ft.ResponseReturnValue, handler(**kwargs))
 
@@ -166,6 +168,11 @@ class MethodView(View):
         if cls.dispatch_request is not MethodView.dispatch_request:
             return not is_async(cls.dispatch_request)
         return bool(cls.decorators) and not cls._answers_async()
+
+
+def _streams_body() -> bool:
+    options = current_app.endpoint_options.get(request.endpoint or "", {})
+    return bool(options.get("stream_body"))
 
 
 def _handler_of(view: MethodView | type[MethodView], method: str) -> t.Callable[..., t.Any] | None:

@@ -296,6 +296,18 @@ class Request(RequestBase):
     def stream(self, value: t.Any) -> None:
         self.__dict__["stream"] = value
 
+    async def prefetch_body(self) -> None:
+        """Wait for the first bytes of the body, as is due before the request takes a thread.
+
+        Not if it is refused already, or hooks may refuse it before the client goes on.
+        """
+        body = self.body
+        if body is None or self.routing_exception is not None or self.has_header(b"expect"):
+            return
+        limit = self.max_content_length
+        if limit is None or (self.content_length or 0) <= limit:
+            await body.prefetch()
+
     async def load_body(self) -> None:
         """Take in the whole body, so that ``form``, ``data``, ``json`` and ``files`` are there.
 

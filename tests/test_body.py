@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import threading
 import typing as t
@@ -111,12 +112,26 @@ async def test_the_environ_has_the_body_too(app: Flask, colour: str, transport: 
     assert await send(app, transport, b"one", -1, "text/plain") == (200, b"one")
 
 
+def decorated(view: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    return functools.wraps(view)(lambda **kwargs: view(**kwargs))
+
+
 @both_transports
-async def test_async_class_based_views_find_their_body(app: Flask, transport: str) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("decorators", [[], [decorated]], ids=["plain", "decorated"])
+async def test_async_class_based_views_find_their_body(
+    app: Flask, decorators: list[t.Any], mixed: bool, transport: str
+) -> None:
     class Form(asyncflask.views.MethodView):
         async def post(self) -> str:
             return request.form["a"]
 
+        if mixed:
+
+            def get(self) -> str:
+                return "sync"
+
+    Form.decorators = decorators
     app.add_url_rule("/", view_func=Form.as_view("form"))
     assert await send(app, transport, b"a=1") == (200, b"1")
 

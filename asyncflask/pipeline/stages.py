@@ -39,14 +39,11 @@ from . import returns
 from .plan import stage_of
 
 if t.TYPE_CHECKING:
-    from ..adapters.body import Body
     from ..app import Flask
     from ..ctx import RequestContext
     from ..wrappers import Request
     from ..wrappers import Response
 
-PARSE_OFF_LOOP: t.Final = 256 * 1024
-"""Bytes above which a loaded body is parsed on a thread."""
 RETRY_AFTER: t.Final = 1
 """Seconds after which a client that was refused for want of threads may come back."""
 CLIENT_LEFT: t.Final = 499
@@ -108,10 +105,8 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         app._got_first_request = True
     try:
         plan = ctx.plan
-        body = ctx.request.body
-        waits = body is not None and plan.starts_on_thread and not lane.threaded
-        if waits and not ctx.request.has_header(b"expect"):
-            await t.cast("Body", body).prefetch()
+        if ctx.request.body is not None and plan.starts_on_thread and not lane.threaded:
+            await ctx.request.prefetch_body()
         if request_started.receivers:
             await send_signal(lane, request_started, app)
         rv: t.Any = None
@@ -388,10 +383,6 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
         if lane.threaded:
             await to_loop()
         await request.load_body()
-    if (request.content_length or 0) > PARSE_OFF_LOOP:
-        if not lane.threaded:
-            await to_thread()
-        _parse(ctx)
 
 
 async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -> None:
@@ -401,15 +392,6 @@ async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -
         if hasattr(awaitable, "close"):
             awaitable.close()
         raise
-
-
-def _parse(ctx: RequestContext) -> None:
-    request = ctx.request
-    if request.is_json:
-        # An error shows when the view asks for the data.
-        request.get_json(silent=True)
-    else:
-        request._load_form_data()
 
 
 def _refuse(app: Flask, ctx: RequestContext) -> Response:
