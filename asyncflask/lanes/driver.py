@@ -145,7 +145,7 @@ class Driver:
         except BaseException as exc:
             # Neither the coroutine nor its Context can be taken from a thread at work.
             self._cancelled = exc
-            if self._call is not None:
+            if self._call is not None and not self.closing:
                 self._call.cancel()
             with anyio.CancelScope(shield=True):
                 yield from self._wait_shielded()

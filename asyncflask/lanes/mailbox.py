@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing as t
 from collections import deque
+from weakref import ref
 from weakref import WeakKeyDictionary
 
 
@@ -12,8 +13,8 @@ class Mailbox:
     """Brings finished trips back to one event loop, all that are there in one go."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # A weak key's value must not hold the key.
-        self._wake = loop.call_soon_threadsafe
+        # A weak key's value must not hold the key, as a bound method of it would.
+        self._loop = ref(loop)
         self._landed: deque[t.Any] = deque()
         self._scheduled = False
 
@@ -22,8 +23,10 @@ class Mailbox:
         self._landed.append(trip)
         if not self._scheduled:
             self._scheduled = True
+            loop = self._loop()
             try:
-                self._wake(self._drain)
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._drain)
             except RuntimeError:
                 # The loop was closed under a running request: nobody is left to hear of it.
                 self._landed.clear()

@@ -196,6 +196,7 @@ class _Call(t.Generic[T]):
         self._context = context
         self._outcome: Future[T] = Future()
         self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
         loop.call_soon_threadsafe(self._start)
 
     def wait(self) -> T:
@@ -207,11 +208,21 @@ class _Call(t.Generic[T]):
 
     def cancel(self) -> None:
         """Cancel the awaitable; to be called on the loop."""
+        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
 
     def _start(self) -> None:
         self._task = self._loop.create_task(self._run(), context=self._context)
+        self._task.add_done_callback(self._settle)
+        if self._cancelled:
+            self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never enters _run().
+        if not self._outcome.done():
+            _discard(self._awaitable)
+            self._outcome.set_exception(asyncio.CancelledError())
 
     async def _run(self) -> None:
         try:
