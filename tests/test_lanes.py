@@ -319,3 +319,26 @@ def test_an_async_context_in_sync_code_on_a_loop_names_the_remedy() -> None:
             assert asyncflask.current_app.name == app.name
 
     asyncio.run(main())
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_just_before_ensure_sync_starts_hangs_nobody() -> None:
+    app = Flask(__name__)
+    loop = asyncio.get_running_loop()
+    gate = threading.Event()
+
+    async def inner() -> None:
+        await anyio.sleep_forever()
+
+    @app.get("/")
+    def view() -> str:
+        # The start of inner() and the cancellation reach the loop in one go, in this order.
+        loop.call_soon_threadsafe(gate.wait, 10)
+        threading.Timer(0.01, gate.set).start()
+        loop.call_soon_threadsafe(task.cancel)
+        app.ensure_sync(inner)()
+        return "never"
+
+    task = asyncio.create_task(get(app, "/"))
+    with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
+        await task
