@@ -8,7 +8,11 @@ import typing as t
 from collections import Counter
 from types import FrameType
 
+import pytest
+
 from asyncflask import Flask
+
+pytestmark = pytest.mark.bare
 
 #: Python functions called for one trivial GET, in the package and its libraries together.
 BUDGET = 35

@@ -24,7 +24,14 @@ import threading
 import typing as t
 from pathlib import Path
 
+import psutil
+
+
 ROOT = Path(__file__).resolve().parents[2]
+#: The variable that tells tests/kit/linted.py what to serve.
+TARGET = "LINTED_TARGET"
+#: What a line of output begins with that tells of a violation.
+FOUND = "ASGI lint found:"
 #: Seconds that a server may take to answer, and to end.
 LIMIT = 20.0
 
@@ -64,6 +71,26 @@ class Server:
     def output(self) -> str:
         """What the server has written so far, standard output and error."""
         return "".join(self._lines)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the process holds."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def threads(self) -> int:
+        """How many threads the process has."""
+        return int(psutil.Process(self.process.pid).num_threads())
+
+    @property
+    def open_files(self) -> int:
+        """How many file descriptors the process has open, sockets included."""
+        return int(psutil.Process(self.process.pid).num_fds())
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the process has taken so far."""
+        return sum(psutil.Process(self.process.pid).cpu_times()[:2])
 
     @property
     def url(self) -> str:
@@ -142,6 +169,7 @@ def serve(
     loop: str = "asyncio",
     http: str = "h11",
     env: t.Mapping[str, str] | None = None,
+    lint: bool = True,
 ) -> t.Iterator[Server]:
     """Serve an application with uvicorn on a free port of the loopback interface.
 
@@ -151,16 +179,20 @@ def serve(
     :param loop: ``"asyncio"`` or ``"uvloop"``.
     :param http: ``"h11"`` or ``"httptools"``.
     :param env: more for the environment.
+    :param lint: whether a :class:`~tests.kit.lint.Lint` is around the application, as it is for
+        all that is not about the time or the memory something takes.
     :raises NotServing: if the server does not come up.
+    :raises AssertionError: at the end, if the application broke a rule of ASGI.
     """
     with tempfile.TemporaryDirectory() as folder:
         if "\n" in target:
             Path(folder, "served.py").write_text(textwrap.dedent(target), encoding="utf-8")
             target = "served:app"
+        served = "tests.kit.linted:app" if lint else target
         process = subprocess.Popen(
             # Port 0: the server takes a free one and says which.
             [sys.executable, "-m", "uvicorn", "--port=0", f"--loop={loop}", f"--http={http}"]
-            + [*options, target],
+            + [*options, served],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -169,6 +201,7 @@ def serve(
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]),
                 "PYTHONUNBUFFERED": "1",
+                TARGET: target,
                 **(env or {}),
             },
         )
@@ -178,6 +211,7 @@ def serve(
             yield server
         finally:
             server.stop()
+        assert FOUND not in server.output, server.output
 
 
 class Connection:
