@@ -239,7 +239,11 @@ class _Waiting:
         self._awaited = awaited
 
     def __enter__(self) -> None:
-        self._driver._call = self._awaited
+        driver = self._driver
+        driver._call = self._awaited
+        if driver._cancelled is not None and not driver.closing and driver.loop is not None:
+            # The cancellation came before there was anything to pass it on to.
+            driver.loop.call_soon_threadsafe(self._awaited.cancel)
         if self._driver._worker is not None:
             self._driver._seat.rest()
 
@@ -298,7 +302,8 @@ class ThreadDriver:
             while (job := inbox.get()) is not None:
                 job.run(None)
                 job.deliver()
-        except KeyboardInterrupt:
+        except BaseException:
+            # What a signal handler raises, of the user's (Ctrl-C) or of the server's.
             loop.call_soon_threadsafe(lambda: self._task.cancel())
             raise
 

@@ -54,6 +54,8 @@ def _forget_after_fork() -> None:
     global _background, _background_lock
     _background = None
     _background_lock = threading.Lock()
+    # The stage that forked has its driver in the parent.
+    here.driver = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -202,12 +204,16 @@ class _Call(t.Generic[T]):
     def wait(self) -> T:
         try:
             return self._outcome.result()
-        except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(self.cancel)
+        except BaseException:
+            # Not the outcome but a server's signal handler, if nothing has come of it yet.
+            if not self._outcome.done():
+                self._loop.call_soon_threadsafe(self.cancel)
             raise
 
     def cancel(self) -> None:
-        """Cancel the awaitable; to be called on the loop."""
+        """Cancel the awaitable, once; to be called on the loop."""
+        if self._cancelled:
+            return
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
