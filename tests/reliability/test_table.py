@@ -16,7 +16,7 @@ _row = re.compile(r"^\| (A\d+) \| .+? \| (.+?) \| .*\|$", re.MULTILINE).findall
 
 def test_every_case_has_tests() -> None:
     sources = (path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
-    marked = {case for text in sources for ids in _marked(text) for case in re.findall(r"A\d+", ids)}
+    marked = set(re.findall(r"A\d+", " ".join(ids for text in sources for ids in _marked(text))))
     assert CASES.keys() - marked == set()
 
 
