@@ -136,14 +136,14 @@ class Driver:
                 yield from self._trip_elsewhere()
                 return
             self._mailbox = mailbox_of(self.loop)
-        self._landed = False
+        self._landed = self._finished = False
         self._waiter = self.loop.create_future()
         timer = self._board(self.loop)
         try:
             yield from self._waiter
         except BaseException as exc:
             self._cancelled = exc
-            if self.closing or not self._leave_queue():
+            if self.closing or not self._seat.withdraw(self):
                 # Neither the coroutine nor its Context can be taken from a thread at work.
                 if self._call is not None and not self.closing:
                     self._call.cancel()
@@ -171,16 +171,8 @@ class Driver:
             raise
         return None if patience is None else loop.call_later(patience, self._expire)
 
-    def _leave_queue(self) -> bool:
-        """Give up the wait for a thread; false if there was one already."""
-        left = self._seat.withdraw(self)
-        if left:
-            # It may have been true since an earlier trip.
-            self._finished = False
-        return left
-
     def _expire(self) -> None:
-        if self._leave_queue():
+        if self._seat.withdraw(self):
             self._expired = self._refused = True
             self.land()
 

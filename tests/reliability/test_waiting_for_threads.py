@@ -39,7 +39,7 @@ class Held:
 
     def _hold(self) -> str:
         self._started.set()
-        self._go_on.wait(LIMIT)
+        self._go_on.wait(2 * LIMIT)
         return "held"
 
     def _note(self, name: str) -> str:
