@@ -170,7 +170,10 @@ class Flask(App):
 
     @functools.cached_property
     def _workers(self) -> Workers:
-        return workers_for(self.config["SYNC_THREADS"], self.config["SYNC_QUEUE_LIMIT"])
+        config = self.config
+        return workers_for(
+            config["SYNC_THREADS"], config["SYNC_QUEUE_LIMIT"], config["SYNC_QUEUE_TIMEOUT"]
+        )
 
     def _plan_for(self, endpoint: str | None) -> Plan:
         plan = self._plans.get(endpoint)

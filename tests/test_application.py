@@ -90,6 +90,7 @@ def test_defaults_are_flasks_and_our_own(app: Flask) -> None:
         "MAX_BUFFERED_BODY": 67_108_864,
         "MAX_FORM_FIELDS": 10_000,
         "SYNC_QUEUE_LIMIT": None,
+        "SYNC_QUEUE_TIMEOUT": 30,
         "SYNC_THREADS": 40,
     }
 

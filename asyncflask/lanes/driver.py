@@ -33,11 +33,9 @@ from .workers import Worker
 class Seat(t.Protocol):
     """Where the sync stages of a driver run: a pool, or the one thread of a WSGI server."""
 
-    def submit(self, job: Job, worker: Worker | None = None, urgent: bool = False) -> None: ...
+    def submit(self, job: Job, urgent: bool = False) -> float | None: ...
 
-    def rest(self) -> None: ...
-
-    def resume(self) -> None: ...
+    def withdraw(self, job: Job) -> bool: ...
 
 
 class Driver:
@@ -59,6 +57,7 @@ class Driver:
 
     _worker: Worker | None = None
     _refused = False
+    _expired = False
     _finished = False
     _call: _Call[t.Any] | None = None
     _cancelled: BaseException | None = None
@@ -137,29 +136,45 @@ class Driver:
                 yield from self._trip_elsewhere()
                 return
             self._mailbox = mailbox_of(self.loop)
-        self._landed = False
+        self._landed = self._finished = False
         self._waiter = self.loop.create_future()
-        self._board()
+        timer = self._board(self.loop)
         try:
             yield from self._waiter
         except BaseException as exc:
-            # Neither the coroutine nor its Context can be taken from a thread at work.
             self._cancelled = exc
-            if self._call is not None and not self.closing:
-                self._call.cancel()
-            with anyio.CancelScope(shield=True):
-                yield from self._wait_shielded()
+            if self.closing or not self._seat.withdraw(self):
+                # Neither the coroutine nor its Context can be taken from a thread at work.
+                if self._call is not None and not self.closing:
+                    self._call.cancel()
+                with anyio.CancelScope(shield=True):
+                    yield from self._wait_shielded()
         self.threaded = False
+        if timer is not None:
+            timer.cancel()
+            if self._expired:
+                self._expired = False
+                raise QueueFull("No thread was free for too long.")
 
-    def _board(self) -> None:
+    def _board(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+        """Hand the coroutine over; gives what ends a wait for a thread, if there is one."""
         self.threaded = True
+        if self.parked:
+            t.cast(Worker, self._worker).recall(self)
+            return None
         try:
-            self._seat.submit(self, self._worker if self.parked else None, urgent=self._refused)
+            patience = self._seat.submit(self, urgent=self._refused or self.closing)
         except QueueFull:
             # What must run all the same, the teardown, is not refused a second time.
             self._refused = True
             self.threaded = False
             raise
+        return None if patience is None else loop.call_later(patience, self._expire)
+
+    def _expire(self) -> None:
+        if self._seat.withdraw(self):
+            self._expired = self._refused = True
+            self.land()
 
     def _wait_shielded(self) -> t.Generator[t.Any, t.Any, None]:
         loop = t.cast(asyncio.AbstractEventLoop, self.loop)
@@ -245,12 +260,12 @@ class _Waiting:
             # The cancellation came before there was anything to pass it on to.
             driver.loop.call_soon_threadsafe(self._awaited.cancel)
         if self._driver._worker is not None:
-            self._driver._seat.rest()
+            self._driver._worker.pool.rest()
 
     def __exit__(self, *exc_info: object) -> None:
         self._driver._call = None
         if self._driver._worker is not None:
-            self._driver._seat.resume()
+            self._driver._worker.pool.resume()
 
 
 class _CallingThread:
@@ -259,14 +274,12 @@ class _CallingThread:
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
 
-    def submit(self, job: Job, worker: Worker | None = None, urgent: bool = False) -> None:
+    def submit(self, job: Job, urgent: bool = False) -> None:
         self.inbox.put(job)
 
-    def rest(self) -> None:
-        """The thread is nobody else's: there is no slot to give up."""
-
-    def resume(self) -> None:
-        """Nothing was given up."""
+    def withdraw(self, job: Job) -> bool:
+        """The thread is nobody else's: it is never waited for."""
+        return False
 
 
 class ThreadDriver:
