@@ -470,16 +470,24 @@ class _FileBody(FileWrapper):
         if self.end is not None:
             size = min(size, self.end - self.file.tell())
         data = self.file.read(size) if size > 0 else b""
-        if not data:
-            raise StopIteration
-        return data
+        if data:
+            return data
+        if size > 0 and self.end is not None:
+            raise EOFError(
+                f"{getattr(self.file, 'name', self.file)!r} has become shorter while it was sent:"
+                f" it ended at {self.file.tell()} bytes, {self.end} were announced."
+            )
+        raise StopIteration
 
 
 def _bounded(response: t.Any) -> Response:
-    """Keep a file that grows while it is sent within the length its headers give."""
-    body = getattr(response, "response", None)
+    """Bind a file that changes while it is sent to the length its headers give."""
+    body: t.Any = getattr(response, "response", None)
+    part = getattr(body, "iterable", None)
     if isinstance(body, _FileBody):
         body.end = response.content_length
+    elif isinstance(part, _FileBody):
+        part.end = body.end_byte
     return t.cast("Response", response)
 
 

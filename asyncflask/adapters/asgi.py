@@ -127,6 +127,9 @@ async def _send_in_parts(
     elif not wire.has_body(request.method, status):
         await _send_whole(send, request.method, status, headers, b"")
     else:
+        if "X-Sendfile" in response.headers:
+            # A proxy puts the file in; a server would wait for as many bytes from here.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}
         await _stream(request, driver, send, start, response)
 
@@ -134,9 +137,14 @@ async def _send_in_parts(
 async def _send_whole(
     send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
 ) -> None:
-    """Send a body that is there in one piece, if there may be one at all."""
+    """Send a body that is there in one piece, if there may be one at all.
+
+    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
+    """
     if method == "HEAD" or status in wire.BODILESS:
         body = b""
+    elif (b"content-length", b"%d" % len(body)) not in headers:
+        wire.check_length(headers, body)
     try:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -193,7 +201,8 @@ async def _watch(leaving: t.Awaitable[None], scope: anyio.CancelScope) -> None:
 
 async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:
     # The headers go out with the first chunk, so that what fails before it is a plain 500.
-    chunk = await chunks()
+    tally = wire.Tally(start["headers"])
+    chunk = await _next_counted(chunks, tally)
     if not await _arrives(send, start):
         return
     while chunk is not _END:
@@ -203,8 +212,17 @@ async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t
                 return
         # A producer and a server that never suspend would keep the loop, and the watcher, out.
         await anyio.lowlevel.checkpoint()
-        chunk = await chunks()
+        chunk = await _next_counted(chunks, tally)
     await _arrives(send, {"type": "http.response.body", "body": b""})
+
+
+async def _next_counted(chunks: t.Callable[[], t.Awaitable[t.Any]], tally: wire.Tally) -> t.Any:
+    chunk = await chunks()
+    if chunk is _END:
+        tally.end()
+    else:
+        tally.add(chunk)
+    return chunk
 
 
 async def _arrives(send: Send, message: Message) -> bool:
