@@ -180,23 +180,29 @@ async def _stream(
 ) -> None:
     """Send a body chunk by chunk, and stop when the client leaves."""
     error: BaseException | None = None
-    leaving = request.client_left()
+    watching = anyio.CancelScope()
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch, leaving, group.cancel_scope)
+        group.start_soon(_watch, request, watching, group.cancel_scope)
         try:
             with anyio.CancelScope() as scope:
                 await _pump(send, start, _chunks(driver, response, scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it. The server aborts the connection.
             error = exc
-        group.cancel_scope.cancel()
+        watching.cancel()
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
 
 
-async def _watch(leaving: t.Awaitable[None], scope: anyio.CancelScope) -> None:
-    await leaving
-    scope.cancel()
+async def _watch(request: Request, watching: anyio.CancelScope, scope: anyio.CancelScope) -> None:
+    # A scope of its own: of tasks that are cancelled with their group, the group keeps the error.
+    with watching:
+        await request.client_left()
+        scope.cancel()
 
 
 async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:

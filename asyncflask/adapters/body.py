@@ -215,6 +215,8 @@ class Body:
                 file.close()
         self._buffer.clear()
         self._error = RuntimeError("The request is over: its body cannot be read any more.")
+        # They hold one another, and with them the request and its context.
+        self._stream = None
 
     # -- taking messages in --------------------------------------------------------------
 

@@ -89,6 +89,10 @@ class Driver:
                 if self._cancelled is not None:
                     self._raise_cancelled()
                 return stop.value
+            except BaseException:
+                # It may be what was thrown in, whose traceback now holds this frame.
+                value = None
+                raise
             step, value = coro.send, None
             if command is TO_THREAD:
                 try:
@@ -100,7 +104,10 @@ class Driver:
                     if self._cancelled is not None:
                         self._raise_cancelled()
                     if self._error is not None:
-                        raise self._error
+                        try:
+                            raise self._error
+                        finally:
+                            self._error = None
                     return self.result
                 if self._cancelled is not None and not self.closing:
                     step, value = coro.throw, self._cancelled
@@ -115,8 +122,10 @@ class Driver:
                     step, value = coro.throw, exc
 
     def _raise_cancelled(self) -> t.NoReturn:
-        cancelled, self._cancelled = t.cast(BaseException, self._cancelled), None
-        raise cancelled
+        try:
+            raise t.cast(BaseException, self._cancelled)
+        finally:
+            self._cancelled = None
 
     def release(self) -> None:
         """Let the thread go that waits for this request; to be called once it is over."""

@@ -84,6 +84,10 @@ def cancelled_once(
                 command = step(value)
             except StopIteration as stop:
                 return stop.value
+            except BaseException:
+                # It may be what was thrown in, whose traceback now holds this frame.
+                value = None
+                raise
             step = steps.send
             try:
                 value = yield command

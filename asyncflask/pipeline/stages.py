@@ -36,6 +36,7 @@ from ..teardown import call_override
 from ..teardown import propagates
 from ..teardown import send_signal
 from . import returns
+from .errors import forget_errors
 from .plan import stage_of
 
 if t.TYPE_CHECKING:
@@ -83,6 +84,11 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         ctx.deferred = None
         if ctx._cv_tokens:
             await _close(app, ctx, lane, error)
+        if ctx.response is not None and (error or ctx.error or ctx.request.routing_exception):
+            forget_errors(error, ctx.error, ctx.request.routing_exception)
+            ctx.error = None
+        # Its traceback holds this frame.
+        del error
 
 
 async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
@@ -124,6 +130,7 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     except QueueFull:
         raise
     except Exception as exc:
+        ctx.error = exc
         release_streams(ctx)
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
     if app._overrides:
@@ -348,21 +355,29 @@ async def _until_client_leaves(
     outcome: list[t.Any] = []
     error: Exception | None = None
 
-    async def watch() -> None:
-        await request.client_left()
-        group.cancel_scope.cancel()
+    watching = anyio.CancelScope()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        # A scope of its own: of tasks that are cancelled with their group, it keeps the error.
+        with watching:
+            await request.client_left()
+            scope.cancel()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(watch)
+        group.start_soon(watch, group.cancel_scope)
         try:
             with anyio.CancelScope() as scope:
                 outcome.append(await cancelled_once(view(**view_args), scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it.
             error = exc
-        group.cancel_scope.cancel()
+        watching.cancel()
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
     if not outcome:
         raise ClientLeft(f"The client of {request.path!r} has left.")
     return outcome[0]
