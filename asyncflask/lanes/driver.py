@@ -300,6 +300,8 @@ class ThreadDriver:
     :param context: as for :class:`Driver`.
     """
 
+    _task: asyncio.Task[None] | None = None
+
     def __init__(self, context: contextvars.Context) -> None:
         self._seat = _CallingThread()
         self.lane = Driver(context, self._seat)
@@ -318,15 +320,15 @@ class ThreadDriver:
 
     def _go_on_from_loop(self, driver: Driver) -> None:
         loop = driver.loop = background_loop_for_here()
-        loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
         inbox = self._seat.inbox
         try:
+            loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
             while (job := inbox.get()) is not None:
                 job.run(None)
                 job.deliver()
         except BaseException:
             # What a signal handler raises, of the user's (Ctrl-C) or of the server's.
-            loop.call_soon_threadsafe(lambda: self._task.cancel())
+            loop.call_soon_threadsafe(self._abandon)
             raise
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
@@ -335,6 +337,10 @@ class ThreadDriver:
         self._task = t.cast(asyncio.AbstractEventLoop, driver.loop).create_task(
             self._finish(driver), context=context
         )
+
+    def _abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()

@@ -199,14 +199,15 @@ class _Call(t.Generic[T]):
         self._outcome: Future[T] = Future()
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
-        loop.call_soon_threadsafe(self._start)
 
     def wait(self) -> T:
+        """Have it run, and give its result."""
         try:
+            self._loop.call_soon_threadsafe(self._start)
             return self._outcome.result()
         except BaseException:
             # Not the outcome but a server's signal handler, if nothing has come of it yet.
-            if not self._outcome.done():
+            if not (self._outcome.done() or self._loop.is_closed()):
                 self._loop.call_soon_threadsafe(self.cancel)
             raise
 
