@@ -22,11 +22,14 @@ from asyncflask import Blueprint
 from asyncflask import current_app
 from asyncflask import Flask
 from asyncflask import g
+from asyncflask import inline
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
 from asyncflask import stream_with_context
 from asyncflask.ctx import _AppCtxGlobals
+
+from .drive import Exchange
 
 NOTHING = "nothing"
 #: Bytes of a body that is larger than what a server takes in ahead.
@@ -41,13 +44,13 @@ _find_status = re.compile(rb"HTTP/1.1 (\d{3})").match
 
 def seen() -> list[str]:
     """Tell for whom the request is, by all that is known of it."""
-    view_args = request.view_args or {}
+    this = request._get_current_object()  # type: ignore[attr-defined]
     return [
-        request.path.rpartition("/")[2],
-        view_args["who"],
-        request.args["who"],
-        request.headers["X-Who"],
-        request.cookies["who"],
+        this.path.rpartition("/")[2],
+        this.view_args["who"],
+        this.args["who"],
+        this.headers["X-Who"],
+        this.cookies["who"],
         session["who"],
         g.who,
         passed_on.get(),
@@ -65,7 +68,8 @@ def begin() -> str | None:
     g.found = [passed_on.get(), g.get("who", NOTHING), session.get("written", NOTHING)]
     g.who = t.cast("dict[str, str]", request.view_args)["who"]
     passed_on.set(g.who)
-    session["written"] = g.who
+    if "keep" in request.args:
+        session["written"] = g.who
     g.trail = [seen()]
     return report() if "refuse" in request.args else None
 
@@ -86,7 +90,7 @@ def plain() -> str:
 
 
 async def awaits() -> str:
-    for _ in range(3):
+    for _ in range(2):
         await asyncio.sleep(0)
         g.trail.append(seen())
     return report()
@@ -122,7 +126,7 @@ async def reads_form() -> str:
 
 def streams() -> t.Iterator[str]:
     def chunks() -> t.Iterator[str]:
-        for _ in range(3):
+        for _ in range(2):
             yield json.dumps(seen()) + "\n"
 
     return stream_with_context(chunks())
@@ -130,7 +134,7 @@ def streams() -> t.Iterator[str]:
 
 async def streams_async() -> t.AsyncIterator[str]:
     async def chunks() -> t.AsyncIterator[str]:
-        for _ in range(3):
+        for _ in range(2):
             await asyncio.sleep(0)
             yield json.dumps(seen()) + "\n"
 
@@ -180,7 +184,7 @@ class SharedGlobals(_AppCtxGlobals):
     _shared: t.ClassVar[dict[str, t.Any]] = {}
 
     def __init__(self) -> None:
-        self.__dict__ = self._shared
+        object.__setattr__(self, "__dict__", self._shared)
 
 
 def create_app() -> Flask:
@@ -195,10 +199,13 @@ def create_app() -> Flask:
         return begin()
 
     def end(exc: BaseException | None) -> None:
+        if "who" in g and set(seen()) != {request.path.rpartition("/")[2]}:
+            mistakes.append(f"{request.path} was torn down with {seen()}")
+
+    @inline
+    def count(exc: BaseException | None) -> None:
         if "who" in g:
             next(torn_down)
-            if set(seen()) != {request.path.rpartition("/")[2]}:
-                mistakes.append(f"{request.path} was torn down with {seen()}")
 
     for colours in COLOURS:
         blueprint = Blueprint(colours, __name__, url_prefix=f"/{colours}")
@@ -207,6 +214,7 @@ def create_app() -> Flask:
         blueprint.register_error_handler(LookupError, of_colour(colours[1], handle))
         blueprint.register_error_handler(409, of_colour(colours[1], handle))
         blueprint.teardown_request(of_colour(colours[2], end))
+        blueprint.teardown_request(count)
         for view in VIEWS:
             name = view.__name__
             methods = ["GET", "POST"]
@@ -263,6 +271,12 @@ class Wish:
             lines.append(f"Content-Length: {len(self.body)}")
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
+    def exchange(self, app: t.Any) -> Exchange:
+        """The request in process."""
+        # Every test puts the lint around its applications anyway.
+        options = {"headers": self.headers, "body": self.body, "lint": False}
+        return Exchange(app, self.method, self.target, **options)
+
     def mistakes(self, headers: t.Sequence[tuple[str, str]], body: bytes) -> list[str]:
         """Tell what of a response is not for the one who asked, or was there before it."""
         named = dict(headers)
@@ -291,11 +305,11 @@ def wishes(count: int, seed: int) -> deque[Wish]:
     for number in range(count):
         who = f"who-{seed}-{number}"
         view = rng.choice(VIEWS).__name__
-        refused = rng.random() < 0.05
+        options = rng.choice(["&keep", "", "", ""]) + rng.choice(["&refuse"] + [""] * 19)
         cookies = f"who={who}; session={serializer.dumps({'who': who})}"
         size = rng.choice([1, 10, 1000]) if rng.random() < 0.9 else LARGE // len(who)
         body = f"{who} ".encode() * size if view.startswith("reads") else b""
-        target = f"/{rng.choice(COLOURS)}/{view}/{who}?who={who}{'&refuse' * refused}"
+        target = f"/{rng.choice(COLOURS)}/{view}/{who}?who={who}{options}"
         headers = {"X-Who": who, "Cookie": cookies}
         made.append(Wish(who, "POST" if body else "GET", target, headers, body))
     return made
