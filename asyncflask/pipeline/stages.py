@@ -71,6 +71,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
             response = _refuse(app, ctx)
         except ClientLeft as exc:
             error = exc
+            release_streams(ctx)
             response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
         except Exception as exc:
             error = exc
@@ -79,6 +80,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         return response
     except BaseException as exc:
         error = error or exc
+        release_streams(ctx)
         raise
     finally:
         ctx.deferred = None
@@ -93,6 +95,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
 
 async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
     """Answer an error that nobody has handled so far."""
+    release_streams(ctx)
     if "plan" not in vars(ctx):
         # The push failed half-way: opening the session, or in a converter of the router.
         ctx.refresh_plan()
@@ -411,6 +414,7 @@ async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -
 
 def _refuse(app: Flask, ctx: RequestContext) -> Response:
     """Answer a request for which there is no thread and no place to wait for one."""
+    release_streams(ctx)
     return returns.make_response(app, ctx.request, ServiceUnavailable(retry_after=RETRY_AFTER))
 
 
