@@ -19,7 +19,7 @@ _LEVELS: t.Final = 10
 """Levels of nesting at which it is tried; each may look at a piece in vain."""
 
 _Scan: t.TypeAlias = t.Callable[[str, int], tuple[t.Any, int]]
-_scan_whole: t.Final[_Scan] = json.JSONDecoder().scan_once
+_scan_whole: t.Final[_Scan] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class _Decoder(json.JSONDecoder):
