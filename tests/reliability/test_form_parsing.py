@@ -67,10 +67,11 @@ def part(headers: bytes, value: bytes = b"v") -> bytes:
 # -- the loop runs on -------------------------------------------------------------------------
 
 RECORDS = [{"id": n, "name": f"name {n}", "tags": ["a", "b"], "x": n / 7} for n in range(130_000)]
+FILES = [(f"f{n}", "n", b"x" * 16_600) for n in range(999)]
 NUMBERS = [n / 7 for n in range(520_000)]
 LARGE: dict[str, tuple[str, bytes, int, bytes]] = {
     "fields": (FORM, b"a%d=1&bcdefghi=2" * 10**6, 413, b""),
-    "parts": (BOUNDARY, multipart(*[(f"f{n}", "n", b"x" * 16_600) for n in range(999)]), 200, b"0 999"),
+    "parts": (BOUNDARY, multipart(*FILES), 200, b"0 999"),
     "records": ("application/json", json.dumps(RECORDS).encode(), 200, b"130000"),
     "numbers": ("application/json", json.dumps({"a": NUMBERS}).encode(), 200, b"1"),
     "field": (FORM, b"a=" + b"%20" * 5 * MIB, 413, b""),
