@@ -24,6 +24,7 @@ from werkzeug.wrappers import Response as ResponseBase
 from . import json
 from .adapters.body import Body
 from .adapters.body import IN_MEMORY
+from .adapters.environ import check_length
 from .adapters.environ import CountedStream
 from .adapters.environ import environ_from_scope
 from .adapters.environ import has_input
@@ -374,6 +375,8 @@ class Request(RequestBase):
         """
         receive = t.cast("Receive", self.receive)
         length = None if empty else self.content_length
+        if not empty:
+            self.routing_exception = check_length(self.headers.get("content-length"))
         task = None if empty else current_task()
         context = self.server_context
         body = Body(receive, length, timeout, self.workers, context, task, empty)

@@ -39,6 +39,8 @@ IN_MEMORY: t.Final = 1024 * 1024
 """Bytes of a loaded body that stay in memory; a larger one goes to a temporary file."""
 PREFETCH: t.Final = 64 * 1024
 """Bytes of a body for which the loop waits before the request takes a thread."""
+_IN_A_ROW: t.Final = 100
+"""Messages that are taken in before others get their turn, if none of them has to be waited for."""
 
 
 class Body:
@@ -74,6 +76,7 @@ class Body:
         self._buffer = bytearray()
         self._room: anyio.Event | None = None
         self._taken = 0
+        self._messages = 0
         self._error: Exception | None = None
         self._stream: BodyStream | None = None
         self._loading = False
@@ -158,12 +161,12 @@ class Body:
         await self._fill(size)
         return self._cut(len(self._buffer) if size < 0 else size)
 
-    def chunk_here(self) -> bytes:
-        """The same as :meth:`chunk`, for a thread, which waits."""
+    def wait_here(self, reading: t.Coroutine[t.Any, t.Any, bytes]) -> bytes:
+        """Have the loop read for a thread, which waits."""
         if here.driver is None and self._loop is not None:
             # A thread of the user's own: only the server's loop can receive.
-            return asyncio.run_coroutine_threadsafe(self.chunk(), self._loop).result()
-        return run_awaitable(self.chunk())
+            return asyncio.run_coroutine_threadsafe(reading, self._loop).result()
+        return run_awaitable(reading)
 
     def loaded_chunk(self) -> bytes:
         """Give what comes next of a loaded body; ``b""`` at its end."""
@@ -240,6 +243,9 @@ class Body:
         except TimeoutError:
             self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
         self._check()
+        if self._messages % _IN_A_ROW == 0:
+            # A client may cut its body into crumbs, none of which suspends.
+            await anyio.lowlevel.checkpoint()
 
     def _check(self) -> None:
         """Raise what is wrong with the body, as far as it has come."""
@@ -288,6 +294,7 @@ class Body:
             return
         if self._ended:
             return
+        self._messages += 1
         chunk = message.get("body", b"")
         self._taken += len(chunk)
         if self._error is None:
@@ -396,8 +403,9 @@ class BodyStream(io.RawIOBase):
         :param size: negative, or ``None``, for all the rest.
         """
         left = -1 if size is None else size
-        if not self._body.loaded and runs_on_loop():
-            return self._read_async(left)
+        if not self._body.loaded:
+            reading = self._read_async(left)
+            return reading if runs_on_loop() else self._body.wait_here(reading)
         parts: list[memoryview] = []
         while left and (part := self._next_part(left)):
             parts.append(part)
@@ -445,4 +453,4 @@ class BodyStream(io.RawIOBase):
                 "The body has not been loaded, and waiting for it here would block the event loop:"
                 " use 'await request.load_body()' first, or 'await request.stream.read()'."
             )
-        return memoryview(self._body.chunk_here())
+        return memoryview(self._body.wait_here(self._body.chunk()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import typing as t
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.datastructures import Headers
 from werkzeug.datastructures.mixins import ImmutableHeadersMixin
+from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import LimitedStream
@@ -23,6 +25,9 @@ if t.TYPE_CHECKING:
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
 _CHUNK: t.Final = 64 * 1024
+
+# RFC 9110, section 8.6; with more digits it is no length of anything.
+_is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
 
 _GATEWAY_KEYS: t.Final = frozenset(
     {
@@ -182,6 +187,18 @@ class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]
         raise TypeError(
             "The headers of a request are read-only: Headers(request.headers) copies them."
         )
+
+
+def check_length(value: str | None) -> BadRequest | None:
+    """Tell what is wrong with a Content-Length, if anything is.
+
+    What one reader takes for no body another takes for one: that is how requests are smuggled.
+
+    :param value: the header, the values of repeated ones joined.
+    """
+    if value is None or _is_length(value):
+        return None
+    return BadRequest("The Content-Length of the request is no number.")
 
 
 def has_input(environ: WSGIEnvironment, length: int | None) -> bool:

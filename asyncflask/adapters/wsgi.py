@@ -13,6 +13,7 @@ from ..pipeline import stages
 from ..wrappers import Response
 from . import wire
 from .bridges import AsgiToWsgi
+from .environ import check_length
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -34,6 +35,8 @@ def handle_environ(
     driver = ThreadDriver(context)
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
+    # PEP 3333 has an empty one stand for none.
+    ctx.request.routing_exception = check_length(environ.get("CONTENT_LENGTH") or None)
     try:
         response = driver.drive(stages.handle(app, ctx, driver.lane))
     except BaseException:
