@@ -9,7 +9,7 @@ PORT ?= 8000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint compat bench clean
+.PHONY: help demo test soak lint compat bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -21,6 +21,9 @@ demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 
 test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.installed-test ## make a million requests and see what they leave behind (10 minutes)
+	$(BIN)/python -m tests.kit.soak $(ARGS)
 
 lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 	$(BIN)/ruff check .
