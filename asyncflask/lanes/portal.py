@@ -86,6 +86,8 @@ def run_awaitable(awaitable: t.Awaitable[T]) -> T:
             return call.wait()
     finally:
         adopt(context)
+        # It holds the error there may be, whose traceback holds this frame.
+        del call
 
 
 def ensure_sync(func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -205,6 +207,9 @@ class _Call(t.Generic[T]):
         except KeyboardInterrupt:
             self._loop.call_soon_threadsafe(self.cancel)
             raise
+        finally:
+            # The same.
+            del self
 
     def cancel(self) -> None:
         """Cancel the awaitable; to be called on the loop."""
@@ -230,5 +235,7 @@ class _Call(t.Generic[T]):
         except BaseException as exc:
             # SystemExit too: it is for the thread that waits, and would end the loop here.
             self._outcome.set_exception(exc)
+            # The error's traceback holds this frame.
+            del self
         else:
             self._outcome.set_result(result)
