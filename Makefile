@@ -9,7 +9,7 @@ PORT ?= 8000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test reliability lint compat bench clean
+.PHONY: help demo test reliability soak fuzz lint compat bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -22,8 +22,7 @@ demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-reliability: $(VENV)/.installed-test ## run the cases of docs/reliability.md and write its table
-	$(BIN)/python -m pytest --reliability-table=docs/reliability.md $(ARGS)
+.PHONY: help demo test reliability soak fuzz lint compat bench clean
 
 lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -88,6 +88,8 @@ def run_awaitable(awaitable: t.Awaitable[T]) -> T:
             return call.wait()
     finally:
         adopt(context)
+        # It holds the error there may be, whose traceback holds this frame.
+        del call
 
 
 def ensure_sync(func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -210,6 +212,9 @@ class _Call(t.Generic[T]):
             if not (self._outcome.done() or self._loop.is_closed()):
                 self._loop.call_soon_threadsafe(self.cancel)
             raise
+        finally:
+            # The same.
+            del self
 
     def cancel(self) -> None:
         """Cancel the awaitable, once; to be called on the loop."""
@@ -237,5 +242,7 @@ class _Call(t.Generic[T]):
         except BaseException as exc:
             # SystemExit too: it is for the thread that waits, and would end the loop here.
             self._outcome.set_exception(exc)
+            # The error's traceback holds this frame.
+            del self
         else:
             self._outcome.set_result(result)
