@@ -38,7 +38,7 @@ from .lanes import iterate_async
 from .lanes import portal
 from .lanes import run_sync
 from .lanes import runs_on_loop
-from .urls import RequestUrls
+from .tolerance import TolerantRequest
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ PARSE_OFF_LOOP: t.Final = 256 * 1024
 
 
 
-class Request(RequestUrls):
+class Request(TolerantRequest):
     """An HTTP request, the same in sync and async code.
 
     Made from a WSGI environ by calling the class, from an ASGI scope by :meth:`from_scope`.

@@ -1,19 +1,29 @@
-"""The URLs of a request, which can be read whatever host the client has named."""
+"""A request on which nothing a client puts into its headers is an error to whoever looks at it."""
 
 from __future__ import annotations
 
 import typing as t
 
+from werkzeug.datastructures import Authorization
 from werkzeug.sansio.utils import get_current_url
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as RequestBase
 
 
-class RequestUrls(RequestBase):
-    """Werkzeug's request, but hosts that Python's IDNA cannot decode stay in Punycode.
+class TolerantRequest(RequestBase):
+    """Werkzeug's request, without the exceptions that its client could cause.
 
-    Browsers know a newer IDNA, so there are real hosts among them.
+    Hosts that Python's IDNA cannot decode stay in Punycode; there are real ones among them,
+    since browsers know a newer IDNA.
     """
+
+    @cached_property
+    def authorization(self) -> Authorization | None:
+        """The parsed Authorization header, ``None`` if it is missing or malformed."""
+        try:
+            return Authorization.from_header(self.headers.get("Authorization"))
+        except ValueError:
+            return None
 
     @cached_property
     def url(self) -> str:
