@@ -39,6 +39,7 @@ from .lanes import iterate_async
 from .lanes import portal
 from .lanes import run_sync
 from .lanes import runs_on_loop
+from .tolerance import TolerantRequest
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +60,7 @@ PARSE_OFF_LOOP: t.Final = 256 * 1024
 
 
 
-class Request(RequestBase):
+class Request(TolerantRequest):
     """An HTTP request, the same in sync and async code.
 
     Made from a WSGI environ by calling the class, from an ASGI scope by :meth:`from_scope`.
@@ -138,15 +139,18 @@ class Request(RequestBase):
             request.scope, request.body = scope, body
             return request
         request = cls.__new__(cls)
-        request.scope = scope
         request.body = body
         request.shallow = False
         request.raw_headers = dict(scope["headers"])
+        if b"transfer-encoding" in request.raw_headers:
+            # Some servers add the trailers of the body, which are no headers, to the same list.
+            scope = {**scope, "headers": list(scope["headers"])}
+        request.scope = scope
         request.method = scope["method"].upper()
         request.scheme = scope.get("scheme", "http")
         request.query_string = scope.get("query_string", b"")
         path = scope["path"]
-        if scope.get("root_path"):
+        if scope.get("root_path") or not path.isascii():
             request.root_path, path = route_path(scope)
         else:
             request.root_path = ""

@@ -19,6 +19,7 @@ from ..lanes import to_thread
 from ..pipeline import stages
 from ..wrappers import EncodedBody
 from . import wire
+from .environ import header_size
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -44,6 +45,12 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
 
     The pipeline runs in a Context of its own; ``receive`` and ``send`` are awaited outside.
     """
+    limit = app.config["MAX_HEADER_SIZE"]
+    if limit is not None and header_size(scope) > limit:
+        # Before anything is made of them, so that it costs next to nothing.
+        too_large = wire.TOO_LARGE
+        await _send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
+        return
     context = contextvars.copy_context()
     workers = app._workers
     driver = Driver(context, workers)
@@ -98,17 +105,19 @@ async def send_response(
 ) -> None:
     """Send a response, whatever its body is, and close it."""
     body = response.response
+    # The server's own, which may take "head" for a method of which it expects a body.
+    method = t.cast("Scope", request.scope)["method"]
     try:
         headers = wire.encode(response, request)
         if type(body) is list and not response.direct_passthrough:
             whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
-            await _send_whole(send, request.method, response._status_code, headers, whole)
+            await _send_whole(send, method, response._status_code, headers, whole)
         else:
-            await _send_in_parts(request, driver, send, response, headers)
+            await _send_in_parts(request, method, driver, send, response, headers)
     except wire.InvalidHeader as exc:
         wire.name_request(exc, request)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        await _send_whole(send, request.method, 500, wire.ERROR_HEADERS, wire.ERROR)
+        await _send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
         return
     finally:
         if response._on_close or type(body) is not list:
@@ -118,14 +127,19 @@ async def send_response(
 
 
 async def _send_in_parts(
-    request: Request, driver: Driver, send: Send, response: Response, headers: wire.RawHeaders
+    request: Request,
+    method: str,
+    driver: Driver,
+    send: Send,
+    response: Response,
+    headers: wire.RawHeaders,
 ) -> None:
     """Send a body that is not there yet, or not in one piece."""
     status = response._status_code
     if response.asgi is not None:
         await _send_itself(request, send, wire.under_headers(response, headers))
-    elif not wire.has_body(request.method, status):
-        await _send_whole(send, request.method, status, headers, b"")
+    elif not wire.has_body(method, status):
+        await _send_whole(send, method, status, headers, b"")
     else:
         if "X-Sendfile" in response.headers:
             # A proxy puts the file in; a server would wait for as many bytes from here.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..logging import escaped
+
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
     from starlette.types import Message
@@ -44,16 +46,18 @@ _REWRITTEN: t.Final = frozenset({"location", "content-location"})
 
 ERROR: t.Final = b"Internal Server Error"
 """What is sent in place of a response that cannot be sent."""
-ERROR_HEADERS: t.Final = [
-    (b"content-type", b"text/plain; charset=utf-8"),
-    (b"content-length", b"21"),
-]
+TOO_LARGE: t.Final = b"Request Header Fields Too Large"
+"""What is sent to a client whose headers are not looked at."""
 
 Headers: t.TypeAlias = list[tuple[str, str]]
 RawHeaders: t.TypeAlias = list[tuple[bytes, bytes]]
-
-
 Pairs: t.TypeAlias = t.Iterable[tuple[str | bytes, str | bytes]]
+
+
+def plain_headers(body: bytes) -> RawHeaders:
+    """Give the headers of a body that is plain text."""
+    length = str(len(body)).encode()
+    return [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
 
 
 class InvalidHeader(ValueError):
@@ -99,7 +103,7 @@ def check_header(name: str, value: str) -> None:
 
 def name_request(error: InvalidHeader, request: Request) -> None:
     """Note on an error which request it belongs to, whose context has been popped."""
-    error.add_note(f"The request was {request.method} {request.path!r}.")
+    error.add_note(f"The request was {escaped(request.method)} {request.path!r}.")
 
 
 def clean_header(pair: tuple[str, str]) -> tuple[str, str]:
@@ -214,9 +218,16 @@ def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers
     """Give the headers a response is sent with, unchecked.
 
     :param environ: makes the WSGI environ, for response classes that look at it.
+    :raises InvalidHeader: if the Location is no URL.
     """
     plain = type(response)._plain_headers
-    return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
+    try:
+        return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
+    except ValueError as exc:
+        location = response.headers.get("Location")
+        raise InvalidHeader(
+            f"The headers of the response, with the Location {location!r}, cannot be made: {exc}"
+        ) from exc
 
 
 def under_headers(response: Response, headers: RawHeaders) -> ASGIApp:
