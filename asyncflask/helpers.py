@@ -447,9 +447,13 @@ def send_from_directory(
 def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
     """Give the options of Werkzeug's file functions that the application and the request decide."""
     app = current_app
+    # A server's own wrapper comes first: it may have the kernel send the file.
+    environ = {"wsgi.file_wrapper": _FileBody, **request.environ}
+    if environ.get("HTTP_IF_RANGE", "").startswith("W/"):
+        # RFC 9110, section 13.1.5: a weak tag vouches for no byte, so the whole file is sent.
+        environ.pop("HTTP_RANGE", None)
     return {
-        # A server's own wrapper comes first: it may have the kernel send the file.
-        "environ": {"wsgi.file_wrapper": _FileBody, **request.environ},
+        "environ": environ,
         "max_age": app.get_send_file_max_age if max_age is None else max_age,
         "use_x_sendfile": app.config["USE_X_SENDFILE"],
         "response_class": app.response_class,
