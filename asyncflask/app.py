@@ -30,6 +30,7 @@ from .helpers import get_debug_flag
 from .helpers import get_load_dotenv
 from .lanes import async_to_sync
 from .lanes import colour_of
+from .lanes import does_io
 from .lanes import ensure_sync
 from .lanes import Lane
 from .lanes import Stage
@@ -137,7 +138,7 @@ class Flask(App):
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
             host=static_host,
-            view_func=lambda **kwargs: app_ref().send_static_file(**kwargs),  # type: ignore[union-attr]
+            view_func=does_io(lambda **kwargs: app_ref().send_static_file(**kwargs)),  # type: ignore[union-attr]
         )
 
     def __setattr__(self, name: str, value: t.Any) -> None:

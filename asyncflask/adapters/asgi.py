@@ -13,7 +13,9 @@ from ..ctx import RequestContext
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
+from ..lanes import io_workers
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
@@ -52,11 +54,9 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         await _send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
     context = contextvars.copy_context()
-    workers = app._workers
-    driver = Driver(context, workers)
+    driver = Driver(context, app._workers)
     request = app.request_class.from_scope(scope)
     request.receive = receive
-    request.workers = workers
     request.server_context = contextvars.copy_context()
     raw = request.raw_headers or dict(scope["headers"])
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
@@ -263,11 +263,18 @@ def _chunks(
         response.response = t.cast(t.Any, source)
         return lambda: cancelled_once(driver.drive(_next_async(source)), scope)
     body: t.Any = response.response
-    file = getattr(body, "iterable", body)
-    if type(file) is FileWrapper:
+    file = _file_in(body)
+    if file is not None:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
-    return lambda: driver.drive(_next_sync(iterator))
+    fetch = _next_sync if file is None else _next_of_file
+    return lambda: driver.drive(fetch(iterator))
+
+
+def _file_in(body: t.Any) -> FileWrapper | None:
+    """Give the file that a body reads from, if it is one, or a part of one."""
+    file = getattr(body, "iterable", body)
+    return file if isinstance(file, FileWrapper) else None
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
@@ -284,6 +291,11 @@ async def _next_sync(iterator: t.Iterator[bytes]) -> t.Any:
     return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
 
 
+async def _next_of_file(iterator: t.Iterator[bytes]) -> t.Any:
+    chunk = await run_sync(io_workers(), next, iterator, _END)
+    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
+
+
 async def _close(driver: Driver, response: Response) -> None:
     """Close a response and its body in the request's Context, on the side they belong to."""
     with anyio.CancelScope(shield=True):
@@ -296,7 +308,9 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if response._on_close or hasattr(response.response, "close"):
+        if _file_in(response.response) is not None and not response._on_close:
+            await run_sync(io_workers(), response.close)
+        elif response._on_close or hasattr(response.response, "close"):
             await _to_thread_in_any_case()
             response.close()
             await to_loop()

@@ -9,7 +9,7 @@ import typing as t
 import anyio
 
 from .colours import ASYNC
-from .colours import SYNC
+from .colours import INLINE
 
 T = t.TypeVar("T")
 
@@ -110,7 +110,7 @@ async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
         if lane.threaded:
             await to_loop()
         return await func(*args)
-    if colour == SYNC and not lane.threaded:
+    if colour != INLINE and not lane.threaded:
         await to_thread()
     value = func(*args)
     if hasattr(value, "__await__"):

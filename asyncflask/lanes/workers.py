@@ -16,6 +16,8 @@ from queue import SimpleQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without work lives on."""
+IO_THREADS = 8
+"""Threads for the framework's own work with files."""
 SPARE = 4
 """Threads beyond the limit, for what still has to be run when no other is free."""
 
@@ -232,6 +234,11 @@ def workers_for(limit: int, queue_limit: int | None, queue_timeout: float | None
         with _pools_lock:
             pool = _pools.setdefault(key, Workers(*key))
     return pool
+
+
+def io_workers() -> Workers:
+    """Give the pool for the framework's own blocking work, which no user code can fill."""
+    return workers_for(IO_THREADS, None, None)
 
 
 def _forget_after_fork() -> None:

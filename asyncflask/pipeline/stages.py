@@ -23,8 +23,11 @@ from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import cancelled_once
+from ..lanes import IO
+from ..lanes import io_workers
 from ..lanes import Lane
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import Stage
 from ..lanes import SYNC
 from ..lanes import to_loop
@@ -338,9 +341,13 @@ async def _finalize_step(
 
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
     func, colour = view
-    if colour == SYNC and not lane.threaded:
-        await to_thread()
-    rv = func(**ctx.request.view_args)  # type: ignore[arg-type]
+    view_args: dict[str, t.Any] = ctx.request.view_args  # type: ignore[assignment]
+    if colour == IO and not lane.threaded:
+        rv = await run_sync(io_workers(), functools.partial(func, **view_args))
+    else:
+        if colour == SYNC and not lane.threaded:
+            await to_thread()
+        rv = func(**view_args)
     if hasattr(rv, "__await__"):
         # A decorator around an async view, or a class with methods of both colours.
         if not ctx.plan.streams_body:
