@@ -140,7 +140,7 @@ class Request(RequestBase):
         request.scope = scope
         request.body = body
         request.shallow = False
-        request.raw_headers = dict(scope["headers"])
+        request.raw_headers = dict(scope.get("headers", ()))
         request.method = scope["method"].upper()
         request.scheme = scope.get("scheme", "http")
         request.query_string = scope.get("query_string", b"")

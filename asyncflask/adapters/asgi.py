@@ -51,7 +51,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     request.receive = receive
     request.workers = workers
     request.server_context = contextvars.copy_context()
-    raw = request.raw_headers or dict(scope["headers"])
+    raw = request.raw_headers or dict(scope.get("headers", ()))
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
