@@ -139,7 +139,7 @@ class Request(TolerantRequest):
         request = cls.__new__(cls)
         request.body = body
         request.shallow = False
-        request.raw_headers = dict(scope["headers"])
+        request.raw_headers = dict(scope.get("headers", ()))
         if b"transfer-encoding" in request.raw_headers:
             # Some servers add the trailers of the body, which are no headers, to the same list.
             scope = {**scope, "headers": list(scope["headers"])}

@@ -283,6 +283,7 @@ async def test_cancellation_by_a_scope_does_not_interrupt_teardown() -> None:
     assert torn_down == [asyncio.CancelledError]
 
 
+@pytest.mark.case("A9")
 @pytest.mark.anyio
 async def test_a_full_queue_answers_503() -> None:
     app = Flask(__name__)

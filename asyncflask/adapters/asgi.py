@@ -58,7 +58,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     request = app.request_class.from_scope(scope)
     request.receive = receive
     request.server_context = contextvars.copy_context()
-    raw = request.raw_headers or dict(scope["headers"])
+    raw = request.raw_headers or dict(scope.get("headers", ()))
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
