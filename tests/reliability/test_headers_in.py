@@ -175,7 +175,7 @@ async def test_a_cookie_without_a_name_is_no_other_cookie(evil: str) -> None:
 
 # -- trailers ------------------------------------------------------------------------------------
 
-TRAILERS = b"X-Trailer: evil\r\nHost: evil\r\nCookie: a=evil\r\nContent-Length: 3\r\n"
+TRAILERS = b"X-Trailer: evil\r\nHost: evil\r\nCookie: a=evil\r\n"
 
 
 @pytest.mark.parametrize("parser", ["h11", "httptools"])
@@ -222,7 +222,8 @@ NONSENSE = [
     *[("Authorization", value) for value in ["Basic \xff", "Basic ====", 'Digest x="', "\xff"]],
     *[("Content-Type", value) for value in ["\xff", "multipart/form-data; boundary=", ";;;"]],
     *[("Cookie", 'a="\\777\\0\\"'), ("If-None-Match", 'W/,"",*'), ("If-Range", 'W/"')],
-    *[("Origin", "\xff"), ("Referer", "http://["), ("X-Forwarded-For", ","), ("Content-MD5", "\xff")],
+    *[("Origin", "\xff"), ("Referer", "http://["), ("X-Forwarded-For", ",")],
+    ("Content-MD5", "\xff"),
 ]
 #: What a client's headers have no part in, or what waits.
 OTHER = {"application", "from_values", "json", "is_disconnected", "receive", "workers"}
