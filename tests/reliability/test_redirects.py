@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.case("A33"), pytest.mark.anyio]
 
 EVIL = ["//evil.com/", "//evil.com", "/\\evil.com", "/\\/evil.com", "/%5cevil.com", "////x"]
 EVIL += ["/%2f%2fevil.com", "/\t/evil.com", "/\r\n/evil.com", "/ /evil.com", "\\\\evil.com"]
-EVIL += ["/%09/evil", "http://evil.com", "///evil.com//x", "/.//evil.com", "/..//evil.com", "/@evil"]
+EVIL += ["/%09/evil", "http://evil.com", "///evil.com//x", "/.//evil.com", "/..//evil.com"]
 EVIL += ["/;//evil.com", "/\u2028//evil.com", "/\udcff//evil.com", "/\x00//evil.com", "@evil.com"]
-EVIL += [":80//evil.com"]
+EVIL += [":80//evil.com", "/@evil"]
 PREFIXES = ["", "/mount", "//evil.com", "/\\evil.com"]
 HOSTS = ["localhost", "evil.com", "evil.com:80", "EVIL.com", "a@evil.com", "evil.com/x?", ""]
 
