@@ -86,7 +86,7 @@ class Router:
         raw = request.raw_headers
         if raw is None or b"upgrade" in raw or request.trusted_hosts is not None:
             return False
-        if len(raw) != len(request.scope["headers"]):  # type: ignore[index]
+        if len(raw) != len(request.scope.get("headers", ())):  # type: ignore[index]
             # Some header is there twice; it may be the host.
             return False
         if (

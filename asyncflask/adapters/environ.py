@@ -73,7 +73,7 @@ def _valid_text(text: str) -> str:
 
 def header_size(scope: Scope) -> int:
     """Count the bytes of the names and values of a scope's headers."""
-    return sum(map(len, chain.from_iterable(scope["headers"])))
+    return sum(map(len, chain.from_iterable(scope.get("headers", ()))))
 
 
 def joined_headers(scope: Scope) -> dict[str, str]:
