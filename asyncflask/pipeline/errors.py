@@ -11,6 +11,7 @@ from .. import typing as ft
 
 HandlersByClass: t.TypeAlias = dict[type[Exception], ft.ErrorHandlerCallable]
 HandlersByCode: t.TypeAlias = dict[int | None, HandlersByClass]
+_PACKAGE: t.Final = __name__.partition(".")[0]
 _OVER: t.Final = frozenset(
     f"{__name__.partition('.')[0]}.{name}"
     for name in ("pipeline.stages", "lanes.stage", "teardown")
