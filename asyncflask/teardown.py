@@ -126,10 +126,14 @@ async def _tear_down(
                 await call(lane, (func, colour), *args)
         except BaseException as error:
             errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise BaseExceptionGroup("Several teardown functions failed.", errors)
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("Several teardown functions failed.", errors)
+    finally:
+        # Their tracebacks hold this frame.
+        del errors
 
 
 async def _call_shielded(

@@ -196,6 +196,7 @@ async def test_threads_of_the_view_read_the_stream_too(app: Flask) -> None:
 # -- before a thread is taken ------------------------------------------------------------------
 
 
+@pytest.mark.case("A12")
 async def test_slow_senders_of_small_forms_hold_no_thread(app: Flask) -> None:
     app.config["SYNC_THREADS"] = 3
     add(app, "sync", lambda: request.form["a"])
@@ -235,6 +236,7 @@ async def test_a_thread_is_taken_once_64_kib_are_there(app: Flask) -> None:
     assert exchange.answer.text == str(120 * KIB)
 
 
+@pytest.mark.case("A24")
 async def test_with_expect_nothing_is_taken_before_hooks_may_refuse(app: Flask) -> None:
     app.before_request(lambda: abort(401) if request.args else None)
     add(app, "sync", lambda: request.form["a"])
@@ -247,6 +249,7 @@ async def test_with_expect_nothing_is_taken_before_hooks_may_refuse(app: Flask) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.case("A24")
 async def test_no_100_is_sent_by_a_server_before_somebody_reads(http: str) -> None:
     source = """
     from asyncflask import Flask, abort, request

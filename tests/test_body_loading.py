@@ -52,6 +52,7 @@ def app() -> Flask:
 
 
 @both_transports
+@pytest.mark.case("A24")
 async def test_async_hooks_refuse_before_the_body_is_read(app: Flask, transport: str) -> None:
     @app.before_request
     async def refuse() -> None:
@@ -77,6 +78,7 @@ async def test_sync_hooks_refuse_after_no_more_than_64_kib(app: Flask) -> None:
 @both_colours
 @pytest.mark.parametrize("hook_colour", ["sync", "async"])
 @pytest.mark.parametrize("length", [-1, None], ids=["declared", "chunked"])
+@pytest.mark.case("A22")
 async def test_hooks_set_the_limit_of_this_request(
     app: Flask, hook_colour: str, colour: str, transport: str, length: int | None
 ) -> None:
@@ -145,6 +147,7 @@ def read_piecewise() -> str:
         ("MAX_BUFFERED_BODY", read_all_async),
     ],
 )
+@pytest.mark.case("A21")
 async def test_limits_count_what_arrives(
     app: Flask, key: str, view: t.Any, transport: str, length: int | None
 ) -> None:
@@ -160,6 +163,7 @@ async def test_limits_count_what_arrives(
 
 @pytest.mark.parametrize("stream_body", [False, True])
 @pytest.mark.parametrize("length", [None, 10], ids=["chunked", "understated"])
+@pytest.mark.case("A21")
 async def test_beyond_a_limit_nothing_is_read(
     app: Flask, stream_body: bool, length: int | None
 ) -> None:
@@ -171,6 +175,7 @@ async def test_beyond_a_limit_nothing_is_read(
 
 
 @both_colours
+@pytest.mark.case("A21", "A24")
 async def test_a_declared_length_over_the_limit_reads_no_body(app: Flask, colour: str) -> None:
     app.config["MAX_CONTENT_LENGTH"] = 10
     app.before_request(lambda: None)
@@ -183,6 +188,7 @@ async def test_a_declared_length_over_the_limit_reads_no_body(app: Flask, colour
 @pytest.mark.parametrize(
     "method, path, status", [("POST", "/none", 404), ("POST", "/get", 405), ("POST", "/", 400)]
 )
+@pytest.mark.case("A24")
 async def test_what_is_refused_reads_no_body(
     app: Flask, method: str, path: str, status: int
 ) -> None:
@@ -268,6 +274,7 @@ async def test_up_to_1_mib_stays_in_memory(app: Flask, files: Files) -> None:
     assert files.made == []
 
 
+@pytest.mark.case("A13")
 async def test_more_goes_to_a_file_off_the_loop(app: Flask, files: Files) -> None:
     chunk = bytes(range(256)) * 1024
     seen = []
@@ -339,6 +346,7 @@ async def test_several_tasks_may_load_the_body(app: Flask, transport: str) -> No
         return str(len(request.form["a"]))
 
     app.request_class = Counting
+    app.config["MAX_FORM_MEMORY_SIZE"] = None
     body = [b"a=", *[b"x" * MIB] * 3]
     assert await send(app, transport, body) == (200, str(3 * MIB).encode())
     assert len(parsers) == 1
@@ -379,6 +387,7 @@ def note_parsing(app: Flask) -> set[int]:
 @pytest.mark.parametrize("where", ["view", "hook", "stream"])
 @pytest.mark.parametrize("length", [-1, None], ids=["declared", "chunked"])
 @pytest.mark.parametrize("content_type", BIG)
+@pytest.mark.case("A13")
 async def test_large_forms_are_parsed_off_the_loop(
     app: Flask, content_type: str, length: int | None, where: str, transport: str
 ) -> None:
@@ -508,6 +517,7 @@ FORM_LIMITS: dict[str, tuple[str, bytes, bytes]] = {
         ("MAX_FORM_MEMORY_SIZE", True),
     ],
 )
+@pytest.mark.case("A22")
 async def test_forms_have_limits(
     app: Flask, key: str, own: bool, colour: str, transport: str
 ) -> None:

@@ -368,6 +368,7 @@ ENDINGS: dict[str, tuple[list[t.Any], int | None]] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.case("A20")
 async def test_a_body_that_ends_wrongly_is_an_error_to_who_reads_it(
     app: Flask, ending: str
 ) -> None:
@@ -427,6 +428,7 @@ async def test_under_wsgi_nothing_is_read_past_the_declared_length(app: Flask, c
 
 @both_colours
 @pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.case("A20")
 async def test_under_wsgi_too_a_short_body_is_no_complete_one(
     app: Flask, colour: str, terminated: bool
 ) -> None:
@@ -456,6 +458,7 @@ async def test_looking_for_a_disconnect_does_not_hide_a_wrong_end(app: Flask) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.case("A20")
 async def test_clients_that_leave_a_server_before_their_body_is_over_leave_no_trace(
     http: str,
 ) -> None:
@@ -503,6 +506,7 @@ async def test_clients_that_leave_a_server_before_their_body_is_over_leave_no_tr
 
 
 @pytest.mark.parametrize("kind", ["async", "sync", "stream", "hook"])
+@pytest.mark.case("A23")
 async def test_a_silent_client_gets_408(app: Flask, kind: str) -> None:
     app.config["BODY_TIMEOUT"] = 0.05
 

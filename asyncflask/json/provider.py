@@ -13,6 +13,8 @@ from functools import cached_property
 
 from werkzeug.http import http_date
 
+from . import pieces
+
 if t.TYPE_CHECKING:
     from werkzeug.sansio.response import Response
 
@@ -177,6 +179,8 @@ class DefaultJSONProvider(JSONProvider):
 
 def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
     try:
+        if len(s) > pieces.LONG and not kwargs:
+            return pieces.loads(s)
         return json.loads(s, **kwargs)
     except RecursionError as error:
         # Callers take a ValueError for bad input; anything else would be a server error.

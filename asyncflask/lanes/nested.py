@@ -21,6 +21,7 @@ from .portal import run_awaitable
 from .stage import Lane
 from .stage import TO_LOOP
 from .stage import TO_THREAD
+from .workers import QueueFull
 from .workers import Worker
 from .workers import Workers
 
@@ -164,9 +165,17 @@ class _Errand:
         loop = asyncio.get_running_loop()
         self._mailbox = mailbox_of(loop)
         self._waiter = loop.create_future()
-        workers.submit(self)
-        with anyio.CancelScope(shield=True):
-            await self._waiter
+        patience = workers.submit(self)
+        try:
+            with anyio.CancelScope(shield=True):
+                if patience is not None:
+                    await asyncio.wait({self._waiter}, timeout=patience)
+                    if workers.withdraw(self):
+                        raise QueueFull("No thread was free for too long.")
+                await self._waiter
+        except asyncio.CancelledError:
+            workers.withdraw(self)
+            raise
         if self._error is not None:
             raise self._error
         return self._result

@@ -9,7 +9,7 @@ import typing as t
 import anyio
 
 from .colours import ASYNC
-from .colours import SYNC
+from .colours import INLINE
 
 T = t.TypeVar("T")
 
@@ -84,6 +84,10 @@ def cancelled_once(
                 command = step(value)
             except StopIteration as stop:
                 return stop.value
+            except BaseException:
+                # It may be what was thrown in, whose traceback now holds this frame.
+                value = None
+                raise
             step = steps.send
             try:
                 value = yield command
@@ -106,7 +110,7 @@ async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
         if lane.threaded:
             await to_loop()
         return await func(*args)
-    if colour == SYNC and not lane.threaded:
+    if colour != INLINE and not lane.threaded:
         await to_thread()
     value = func(*args)
     if hasattr(value, "__await__"):

@@ -17,6 +17,7 @@ import asyncio
 import contextvars
 import json
 import typing as t
+from collections import deque
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -123,7 +124,7 @@ class Exchange:
     ) -> None:
         self.answer = Answer()
         self._app = Lint(app) if lint else app
-        self._script = [body] if isinstance(body, bytes) else list(body)
+        self._script = deque([body] if isinstance(body, bytes) else body)
         pairs = list(headers.items() if isinstance(headers, t.Mapping) else headers)
         self.scope = _scope(method, target, [*self._length_header(length), *pairs])
         self.scope |= scope or {}
@@ -262,11 +263,11 @@ class Exchange:
             if step is STALL:
                 await self._first_of(self._going_on, self._gone)
                 self._going_on.clear()
-                self._script.pop(0)
+                self._script.popleft()
             elif step is LEAVE:
                 self._gone.set()
             else:
-                self._script.pop(0)
+                self._script.popleft()
                 return {"type": "http.request", "body": step, "more_body": bool(self._script)}
         await self._gone.wait()
         return {"type": "http.disconnect"}

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import psutil
 
-
 ROOT = Path(__file__).resolve().parents[2]
 #: The variable that tells tests/kit/linted.py what to serve.
 TARGET = "LINTED_TARGET"

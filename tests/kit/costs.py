@@ -1,0 +1,38 @@
+"""What something costs in processor time, and how the costs grow with its input."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+#: How often it is measured; the best counts.
+ATTEMPTS = 4
+#: How much more eight times the input may cost.
+GROWTH = 12.0
+#: Seconds below which a cost is too small to compare.
+NOTHING = 0.002
+
+
+def cost(run: t.Callable[[], t.Any], attempts: int = ATTEMPTS) -> float:
+    """Give the processor time of this process that a call takes at best, in seconds."""
+    return min(_once(run) for _ in range(attempts))
+
+
+def check_growth(run: t.Callable[[int], t.Any], *sizes: int) -> list[float]:
+    """Assert that the cost of a call grows no faster than its size.
+
+    :param sizes: each eight times the one before.
+    :returns: the costs in seconds.
+    """
+    for _ in range(ATTEMPTS):
+        costs = [cost(lambda size=size: run(size), 2) for size in sizes]  # type: ignore[misc]
+        pairs = zip(costs, costs[1:], strict=False)
+        if all(more <= GROWTH * max(less, NOTHING) for less, more in pairs):
+            return costs
+    raise AssertionError(f"Sizes {sizes} cost {[round(cost, 4) for cost in costs]} seconds.")
+
+
+def _once(run: t.Callable[[], t.Any]) -> float:
+    began = time.process_time()
+    run()
+    return time.process_time() - began

@@ -1,0 +1,280 @@
+"""What clients may write in headers, forms and JSON to make a parser slow, or wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import typing as t
+
+import pytest
+
+from asyncflask import Flask
+from asyncflask import Request
+from asyncflask import request
+from tests.bodies import add
+from tests.bodies import both_colours
+from tests.bodies import both_transports
+from tests.bodies import BOUNDARY
+from tests.bodies import FORM
+from tests.bodies import KIB
+from tests.bodies import MIB
+from tests.bodies import multipart
+from tests.bodies import send
+from tests.kit.cases import Figure
+from tests.kit.costs import check_growth
+from tests.kit.costs import cost
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def app() -> Flask:
+    return Flask(__name__)
+
+
+# -- headers -----------------------------------------------------------------------------------
+
+SIZES = 8 * KIB, 64 * KIB
+HEADERS: dict[str, tuple[str, t.Callable[[Request], t.Any]]] = {
+    "accept": ("accept", lambda request: request.accept_mimetypes),
+    "languages": ("accept-language", lambda request: request.accept_languages),
+    "cookies": ("cookie", lambda request: request.cookies),
+    "ranges": ("range", lambda request: request.range),
+    "if-range": ("if-range", lambda request: request.if_range),
+    "etags": ("if-none-match", lambda request: request.if_none_match),
+    "authorization": ("authorization", lambda request: request.authorization),
+    "content type": ("content-type", lambda request: request.mimetype_params),
+    "cache control": ("cache-control", lambda request: request.cache_control),
+    "date": ("if-modified-since", lambda request: request.if_modified_since),
+    "pragma": ("pragma", lambda request: request.pragma),
+    "route": ("x-forwarded-for", lambda request: request.access_route),
+    "length": ("content-length", lambda request: request.content_length),
+}
+START = {
+    "authorization": "Digest ",
+    "content type": 'multipart/form-data; boundary="',
+    "ranges": "bytes=",
+}
+REPEATED = [";", ",", '"', "\\", '"\\', ' x=\\"', '!=\\"\\', "a=b; ", "a=b,", "0-0,", "W/", '"a",']
+REPEATED += ["a;q=1,", "=", " ", "x", "9", "*=utf-8''%", "a*0=b;", "(", "%20"]
+
+
+def made(name: str, value: str) -> Request:
+    """Make a request with one header."""
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "root_path": ""}
+    headers = [(b"host", b"x"), (name.encode(), value.encode("latin-1"))]
+    return Request.from_scope({**scope, "headers": headers})
+
+
+@pytest.mark.bare
+@pytest.mark.case("A30")
+@pytest.mark.parametrize("what", HEADERS)
+def test_headers_are_parsed_in_linear_time(what: str, figure: Figure) -> None:
+    name, parse = HEADERS[what]
+    worst = 0.0
+    for repeated in REPEATED:
+
+        def run(size: int, repeated: str = repeated) -> None:
+            parse(made(name, START.get(what, "") + repeated * (size // len(repeated))))
+
+        # What takes next to no time at its largest needs no closer look.
+        if cost(lambda: run(SIZES[-1]), 1) > 0.02:
+            worst = max(worst, check_growth(run, *SIZES)[0])
+    assert worst <= 0.005 * 2
+    figure(f"{what}: {worst * 1000:.1f} ms per 8 KiB")
+
+
+@pytest.mark.bare
+@pytest.mark.case("A30")
+@pytest.mark.parametrize("repeated", ["a=1&", "&", "=", "%", "%20", "+", "a", ";", "\xff"])
+def test_queries_and_forms_are_parsed_in_linear_time(repeated: str, figure: Figure) -> None:
+    def query(size: int) -> None:
+        found = made("accept", "")
+        found.query_string = repeated.encode("latin-1") * (size // len(repeated))
+        assert found.args is not None
+
+    def form(size: int) -> None:
+        body = repeated.encode("latin-1") * (size // len(repeated))
+        parser = Request.form_data_parser_class(max_form_memory_size=None)
+        parser.max_form_fields = None
+        parser.parse(io.BytesIO(body), FORM, None, {})
+
+    figure(f"query {repeated!r}: {check_growth(query, *SIZES)[0] * 1000:.1f} ms per 8 KiB")
+    figure(f"form {repeated!r}: {check_growth(form, MIB // 8, MIB)[1] * 1000:.0f} ms per MiB")
+
+
+# -- what a form means -------------------------------------------------------------------------
+
+DISPOSITION = b"--x\r\nContent-Disposition: form-data; "
+MEANINGS: list[tuple[str, bytes, dict[str, str]]] = [
+    (BOUNDARY, DISPOSITION + b"name=\"comment\"; name*=utf-8''role", {"comment": "v"}),
+    (BOUNDARY, DISPOSITION + b"name*=utf-8''role; name=\"comment\"", {"comment": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="comment"; name*0=ro; name*1=le', {"comment": "v"}),
+    (BOUNDARY, DISPOSITION + b"name*=utf-8''caf%C3%A9", {"caf\u00e9": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="a; name*=b"', {"a; name*=b": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="a*"', {"a*": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="a"\r\nContent-Transfer-Encoding: base64', {"a": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="a"\r\nContent-Type: text/x; charset=rot13', {"a": "v"}),
+    (BOUNDARY, DISPOSITION + b'name="a"\r\n : x\r\nno colon', {"a": "v"}),
+    (FORM, b"role=user&x=;role=admin", {"role": "user", "x": ";role=admin"}),
+    (FORM, b"a;" * 500, {"a;" * 500: ""}),
+]
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A22")
+@pytest.mark.parametrize("content_type, body, expected", MEANINGS)
+async def test_a_form_has_one_meaning(
+    app: Flask,
+    content_type: str,
+    body: bytes,
+    expected: dict[str, str],
+    colour: str,
+    transport: str,
+) -> None:
+    add(app, colour, lambda: dict(request.form))
+    if content_type == BOUNDARY:
+        body += b"\r\n\r\nv\r\n--x--\r\n"
+    status, data = await send(app, transport, body, -1, content_type)
+    assert (status, json.loads(data)) == (200, expected)
+
+
+async def test_a_file_may_have_an_extended_name(app: Flask) -> None:
+    add(app, "async", lambda: request.files["f"].filename or "")
+    body = DISPOSITION + b"name=f; filename=plain; filename*=utf-8''caf%C3%A9\r\n\r\nv\r\n--x--\r\n"
+    assert await send(app, "asgi", body, -1, BOUNDARY) == (200, "caf\u00e9".encode())
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A22")
+async def test_what_is_compressed_stays_so(app: Flask, colour: str, transport: str) -> None:
+    body = gzip.compress(b"a=" + bytes(10 * MIB))
+
+    def view() -> bytes:
+        assert len(request.get_data()) == len(body)
+        return request.get_data()
+
+    add(app, colour, view)
+    app.before_request(lambda: request.environ.update(HTTP_CONTENT_ENCODING="gzip"))
+    assert await send(app, transport, body, -1, FORM) == (200, body)
+
+
+WHOLE = multipart(("a", None, b"1"), ("f", "n", b"2"), ("b", None, b"3"))
+CUTS = [*range(len(WHOLE) + 1)]
+
+
+@both_colours
+@pytest.mark.case("A20")
+async def test_a_form_that_breaks_off_is_none_and_a_whole_one_keeps_its_last_field(
+    app: Flask, colour: str
+) -> None:
+    add(app, colour, lambda: f"{sorted(request.form.items())} {len(request.files)}")
+    for end in CUTS:
+        status, data = await send(app, "asgi", [WHOLE[:end]], -1, BOUNDARY)
+        # The last line break says nothing that the dashes have not said.
+        whole = end >= len(WHOLE) - 2
+        expected = b"[('a', '1'), ('b', '3')] 1" if whole else b"[] 0"
+        assert (status, data) == (200, expected), end
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+JSON = "application/json"
+HOSTILE: dict[str, tuple[bytes, int, bytes]] = {
+    "deep lists": (b"[" * 100_000, 400, b""),
+    "deep objects": (b'{"a":' * 50_000, 400, b""),
+    "deep and whole": (b"[" * 100_000 + b"]" * 100_000, 400, b""),
+    "very deep": (b"[" * 10**6, 400, b""),
+    "deep in a long one": (b"[" + b"1," * 200_000 + b"[" * 100_000, 400, b""),
+    "not a number": (b"NaN", 200, b"nan"),
+    "infinity": (b"[-Infinity]", 200, b"[-inf]"),
+    "a key twice": (b'{"a": 1, "a": 2}', 200, b"{'a': 2}"),
+    "half a character": (rb'"\ud800"', 200, rb"'\ud800'"),
+    "nothing": (b"", 400, b""),
+    "blanks": (b" \r\n", 400, b""),
+    "a comma at the end": (b"[1,]", 400, b""),
+    "a long list with a comma at the end": (b"[" + b"1," * 200_000 + b"]", 400, b""),
+    "a long object without a value": (b'{"a": ' + b" " * 400_000 + b"}", 400, b""),
+    "more behind": (b"1 2", 400, b""),
+    "UTF-16": ('"\u2603"'.encode("utf-16"), 200, rb"'\u2603'"),
+    "UTF-16 without a mark": ('["\u2603"]'.encode("utf-16-be"), 200, rb"['\u2603']"),
+    "UTF-32": ('"\u2603"'.encode("utf-32"), 200, rb"'\u2603'"),
+    "UTF-8 with a mark": ('"\u2603"'.encode("utf-8-sig"), 200, rb"'\u2603'"),
+    "half of UTF-16": ('"\u2603"'.encode("utf-16")[:-1], 400, b""),
+    "0xFF": (b"\xff", 400, b""),
+    "0xFF in a string": (b'"\xff"', 400, b""),
+    "a control character": (b'"\x00"', 400, b""),
+    "5,000 digits": (b"9" * 5000, 400, b""),
+    "5,000 digits in a long one": (b"[" + b"1," * 200_000 + b"9" * 5000 + b"]", 400, b""),
+    "a huge exponent": (b"1e999999", 200, b"inf"),
+}
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A29")
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_hostile_json_is_parsed_or_refused(
+    app: Flask, kind: str, colour: str, transport: str
+) -> None:
+    body, status, expected = HOSTILE[kind]
+    add(app, colour, lambda: ascii(request.get_json()))
+    found, data = await send(app, transport, body, -1, JSON)
+    assert found == status
+    if status == 200:
+        assert data == expected
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A29")
+@pytest.mark.parametrize("content_type", ["text/plain", "", FORM, "application/jsonx", "json"])
+async def test_what_is_not_said_to_be_json_is_none(
+    app: Flask, content_type: str, colour: str, transport: str
+) -> None:
+    add(app, colour, lambda: ascii(request.get_json()))
+    assert (await send(app, transport, b"[1]", -1, content_type))[0] == 415
+
+
+LONG_JSON: list[t.Any] = [
+    [],
+    {},
+    [{"a": [n, -1.5e3, None, True, "x\u2603\\\"", {}]} for n in range(10_000)],
+    {str(n): {"a": [[[[n]]]], "": ""} for n in range(10_000)},
+    {"data": {"items": [["x" * 30_000, {"y": "z" * 20_000}]] * 20}},
+    ["[" * 20_000, "]}" * 20_000, ",\"" * 20_000] * 5,
+    [[[[[[[[[[[[list(range(60_000))]]]]]]]]]]]],
+    "x" * 10**6,
+]
+
+
+@pytest.mark.case("A13", "A29")
+@pytest.mark.parametrize("indent", [None, 1])
+def test_long_json_is_read_as_short_json_is(app: Flask, indent: int | None) -> None:
+    for value in LONG_JSON:
+        text = " " * 300_000 + json.dumps(value, indent=indent)
+        assert app.json.loads(text) == app.json.loads(text.encode()) == value
+
+
+@pytest.mark.case("A29")
+@pytest.mark.parametrize("tail", ["", "1", "1,]", '{"a"', '{"a" 1}]', '"x', "tru]", "1]]", "-"])
+def test_what_is_wrong_with_long_json_is_told_as_json_tells_it(app: Flask, tail: str) -> None:
+    text = "[" + "[0, 1], " * 50_000 + tail
+    with pytest.raises(json.JSONDecodeError) as expected:
+        json.loads(text)
+    with pytest.raises(json.JSONDecodeError) as caught:
+        app.json.loads(text)
+    assert str(caught.value) == str(expected.value)
+
+
+@pytest.mark.bare
+@pytest.mark.case("A29", "A30")
+def test_deep_nesting_does_not_multiply_what_long_json_costs(app: Flask, figure: Figure) -> None:
+    chain = "[" * 300 + "1," * 9000 + "1" + "]" * 300
+    text = "[" + ",".join([chain] * (2 * MIB // len(chain))) + "]"
+    seconds, control = cost(lambda: app.json.loads(text)), cost(lambda: json.loads(text))
+    assert seconds <= 30 * control
+    figure("A29", f"2 MiB of deep lists: {seconds * 1000:.0f} ms (json {control * 1000:.0f} ms)")

@@ -1,0 +1,141 @@
+"""Uploads: what they cost in memory, and where their files go."""
+
+from __future__ import annotations
+
+import io
+import typing as t
+from pathlib import Path
+
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.utils import secure_filename
+
+from asyncflask import Flask
+from asyncflask import request
+from tests.bodies import add
+from tests.bodies import both_colours
+from tests.bodies import both_transports
+from tests.bodies import BOUNDARY
+from tests.bodies import MIB
+from tests.bodies import multipart
+from tests.bodies import send
+from tests.kit.cases import Figure
+from tests.kit.pings import pinging
+from tests.kit.server import serve
+from tests.kit.server import Server
+
+pytestmark = pytest.mark.anyio
+
+SIZE = 1000 * MIB
+SERVED = """
+from asyncflask import Flask, request
+app = Flask("served")
+
+@app.get("/ping")
+async def ping():
+    return "pong"
+
+@app.put("/async", stream_body=True)
+async def take():
+    size = 0
+    async for chunk in request.stream:
+        size += len(chunk)
+    return str(size)
+
+@app.put("/sync", stream_body=True)
+def take_sync():
+    size = 0
+    while chunk := request.stream.read(256 * 1024):
+        size += len(chunk)
+    return str(size)
+"""
+
+
+@pytest.fixture(scope="module")
+def control() -> t.Iterator[Server]:
+    with serve("tests.kit.sample:control", lint=False) as server:
+        yield server
+
+
+@pytest.mark.slow
+@pytest.mark.case("A18")
+@both_colours
+@pytest.mark.parametrize("loop, http", [("asyncio", "h11"), ("uvloop", "httptools")])
+def test_1_gb_is_streamed_in_little_memory(
+    control: Server, loop: str, http: str, colour: str, figure: Figure
+) -> None:
+    block = memoryview(bytes(MIB))
+    with serve(SERVED, loop=loop, http=http, lint=False) as server:
+        for _ in range(20):
+            server.get("/ping")
+        most = before = server.memory
+        with pinging(server, control=control) as pings, server.connect() as connection:
+            head = f"PUT /{colour} HTTP/1.1\r\nHost: x\r\nContent-Length: {SIZE}\r\n\r\n"
+            connection.send(head.encode())
+            for number in range(SIZE // MIB):
+                connection.socket.sendall(block)
+                if number % 10 == 0:
+                    most = max(most, server.memory)
+            assert connection.response().read() == str(SIZE).encode()
+        most = max(most, server.memory)
+    grown = (most - before) / MIB
+    assert grown <= 16
+    figure(f"{loop}, {http}, {colour}: +{grown:.1f} MiB, pings {pings.check(0.05)}")
+
+
+# -- names of files ----------------------------------------------------------------------------
+
+NAMES = [
+    "../../x",
+    "..\\..\\x",
+    "/etc/x",
+    "C:\\x",
+    "C:x",
+    "\\\\host\\share\\x",
+    "//host/share/x",
+    "....//x",
+    ".",
+    "..",
+    "a\0b",
+    "CON",
+    "CON.txt.html",
+    "NUL::$DATA",
+    "x.txt:stream",
+    "%2e%2e%2fx",
+    "a/../../x",
+    "~root/x",
+    "\u2025/x",
+    "-rf",
+    " x ",
+]
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A22")
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+async def test_files_stay_where_they_are_saved(
+    name: str, colour: str, transport: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "above" / "uploads"
+    folder.mkdir(parents=True)
+
+    def view() -> str:
+        file = request.files["f"]
+        # The name is the client's, and says nothing about where the file goes.
+        with pytest.raises(OSError):
+            file.save(folder)
+        file.seek(0)
+        file.save(folder / (secure_filename(file.filename or "") or "unnamed"))
+        return file.filename or ""
+
+    add(app := Flask(__name__), colour, view)
+    answer = await send(app, transport, multipart(("f", name, b"data")), -1, BOUNDARY)
+    assert answer[0] == 200
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.parent for path in left] == [folder] and left[0].read_bytes() == b"data"
+
+
+def test_a_name_that_is_a_path_is_given_as_it_came() -> None:
+    file = FileStorage(io.BytesIO(), filename="../../x")
+    assert file.filename == "../../x" and secure_filename("../../x") == "x"
