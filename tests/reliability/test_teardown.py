@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import typing as t
 
 import pytest
@@ -11,9 +10,7 @@ from asyncflask import abort
 from asyncflask import redirect
 from asyncflask import request
 from asyncflask import Response
-from asyncflask import stream_with_context
 from asyncflask.pipeline.stages import ClientLeft
-from tests.kit.drive import Answer
 from tests.kit.drive import Exchange
 from tests.kit.drive import LEAVE
 from tests.kit.leaks import no_tasks_left
