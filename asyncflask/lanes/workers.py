@@ -120,16 +120,20 @@ class Workers:
         return job if self._assign(job) else None
 
     def _start(self, job: Job) -> None:
+        # In a list, since the thread keeps its arguments for as long as it runs.
         threading.Thread(
-            target=self._work, args=(job,), name="asyncflask-worker", daemon=True
+            target=self._work, args=([job],), name="asyncflask-worker", daemon=True
         ).start()
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self, first: list[Job]) -> None:
+        job: Job | None = first.pop()
         worker = Worker()
         while job is not None:
             if job.run(worker):
                 self.rest()
                 job.deliver()
+                # While the thread waits it keeps nothing of the last request alive.
+                job = None
                 following = worker.inbox.get()
                 # Released from its parking place, it has no slot: that was given up above.
                 job = following if following is not None else self._idle_until_needed()
@@ -139,6 +143,7 @@ class Workers:
                     if following is None:
                         self._idle += 1
                 job.deliver()
+                job = None
                 job = following if following is not None else self._wait()
 
     def _idle_until_needed(self) -> Job | None:
