@@ -9,11 +9,11 @@ PORT ?= 8000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint compat bench clean
+.PHONY: help demo test reliability soak fuzz lint compat bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 	@echo "The example application is on http://$(HOST):$(PORT) (Ctrl-C ends it)"
@@ -21,6 +21,8 @@ demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 
 test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: help demo test reliability soak fuzz lint compat bench clean
 
 lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 	$(BIN)/ruff check .

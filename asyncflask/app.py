@@ -14,7 +14,6 @@ from urllib.parse import quote
 from werkzeug.routing import BuildError as BuildError
 from werkzeug.routing import MapAdapter
 from werkzeug.routing import Rule as Rule
-from werkzeug.sansio.utils import get_host
 
 from . import typing as ft
 from .adapters.asgi import handle_http
@@ -31,16 +30,19 @@ from .helpers import get_debug_flag
 from .helpers import get_load_dotenv
 from .lanes import async_to_sync
 from .lanes import colour_of
+from .lanes import does_io
 from .lanes import ensure_sync
 from .lanes import Lane
 from .lanes import Stage
 from .lanes import workers_for
+from .logging import escaped
 from .pipeline import returns
 from .pipeline import stages
 from .pipeline.plan import find_overrides
 from .pipeline.plan import is_overridable
 from .pipeline.plan import overridable
 from .pipeline.plan import Plan
+from .routing import read_host
 from .routing import Router
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
@@ -136,7 +138,7 @@ class Flask(App):
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
             host=static_host,
-            view_func=lambda **kwargs: app_ref().send_static_file(**kwargs),  # type: ignore[union-attr]
+            view_func=does_io(lambda **kwargs: app_ref().send_static_file(**kwargs)),  # type: ignore[union-attr]
         )
 
     def __setattr__(self, name: str, value: t.Any) -> None:
@@ -170,7 +172,10 @@ class Flask(App):
 
     @functools.cached_property
     def _workers(self) -> Workers:
-        return workers_for(self.config["SYNC_THREADS"], self.config["SYNC_QUEUE_LIMIT"])
+        config = self.config
+        return workers_for(
+            config["SYNC_THREADS"], config["SYNC_QUEUE_LIMIT"], config["SYNC_QUEUE_TIMEOUT"]
+        )
 
     def _plan_for(self, endpoint: str | None) -> Plan:
         plan = self._plans.get(endpoint)
@@ -385,9 +390,7 @@ class Flask(App):
         trusted = self.config["TRUSTED_HOSTS"]
         if trusted is not None:
             request.trusted_hosts = trusted
-        request.host = get_host(
-            request.scheme, request.headers.get("host"), request.server, request.trusted_hosts
-        )
+        request.host = read_host(request)
         subdomain = None
         if self.url_map.host_matching:
             # Rules say which hosts are theirs; the server's name has no part in it.
@@ -585,9 +588,8 @@ class Flask(App):
         if ctx is None:
             self.logger.error("Exception in %s", self.name, exc_info=exc_info)
             return
-        # Control characters of a path could forge lines of the log.
-        path = ctx.request.path.encode("unicode_escape").decode("ascii")
-        self.logger.error(f"Exception on {path} [{ctx.request.method}]", exc_info=exc_info)
+        path, method = escaped(ctx.request.path), escaped(ctx.request.method)
+        self.logger.error(f"Exception on {path} [{method}]", exc_info=exc_info)
 
     def _run_here(self, stage: Step[T], *args: t.Any) -> T:
         ctx = request_ctx._get_current_object()  # type: ignore[attr-defined]

@@ -158,8 +158,10 @@ class App(Scaffold):
             "BODY_TIMEOUT": 60,
             "CANCEL_ON_DISCONNECT": False,
             "MAX_BUFFERED_BODY": 64 * 2**20,
+            "MAX_HEADER_SIZE": 64 * 2**10,
             "MAX_FORM_FIELDS": 10_000,
             "SYNC_QUEUE_LIMIT": None,
+            "SYNC_QUEUE_TIMEOUT": 30,
             "SYNC_THREADS": 40,
         }
     )

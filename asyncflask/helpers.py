@@ -447,9 +447,13 @@ def send_from_directory(
 def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
     """Give the options of Werkzeug's file functions that the application and the request decide."""
     app = current_app
+    # A server's own wrapper comes first: it may have the kernel send the file.
+    environ = {"wsgi.file_wrapper": _FileBody, **request.environ}
+    if environ.get("HTTP_IF_RANGE", "").startswith("W/"):
+        # RFC 9110, section 13.1.5: a weak tag vouches for no byte, so the whole file is sent.
+        environ.pop("HTTP_RANGE", None)
     return {
-        # A server's own wrapper comes first: it may have the kernel send the file.
-        "environ": {"wsgi.file_wrapper": _FileBody, **request.environ},
+        "environ": environ,
         "max_age": app.get_send_file_max_age if max_age is None else max_age,
         "use_x_sendfile": app.config["USE_X_SENDFILE"],
         "response_class": app.response_class,
@@ -470,16 +474,24 @@ class _FileBody(FileWrapper):
         if self.end is not None:
             size = min(size, self.end - self.file.tell())
         data = self.file.read(size) if size > 0 else b""
-        if not data:
-            raise StopIteration
-        return data
+        if data:
+            return data
+        if size > 0 and self.end is not None:
+            raise EOFError(
+                f"{getattr(self.file, 'name', self.file)!r} has become shorter while it was sent:"
+                f" it ended at {self.file.tell()} bytes, {self.end} were announced."
+            )
+        raise StopIteration
 
 
 def _bounded(response: t.Any) -> Response:
-    """Keep a file that grows while it is sent within the length its headers give."""
-    body = getattr(response, "response", None)
+    """Bind a file that changes while it is sent to the length its headers give."""
+    body: t.Any = getattr(response, "response", None)
+    part = getattr(body, "iterable", None)
     if isinstance(body, _FileBody):
         body.end = response.content_length
+    elif isinstance(part, _FileBody):
+        part.end = body.end_byte
     return t.cast("Response", response)
 
 

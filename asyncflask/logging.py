@@ -32,6 +32,11 @@ default_handler.setFormatter(
 )
 
 
+def escaped(text: str) -> str:
+    """Give text of a client as ASCII without control characters, which could forge log lines."""
+    return text.encode("unicode_escape").decode("ascii")
+
+
 def has_level_handler(logger: logging.Logger) -> bool:
     """Tell whether a record of the logger's own level would reach any handler.
 

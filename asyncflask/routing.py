@@ -5,8 +5,10 @@ from __future__ import annotations
 import typing as t
 
 import werkzeug.routing
+from werkzeug.exceptions import BadHost
 from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
+from werkzeug.sansio.utils import get_host
 
 if t.TYPE_CHECKING:
     from .ctx import RequestContext
@@ -27,6 +29,18 @@ class Map(werkzeug.routing.Map):
         """Add a rule, or the rules of a factory."""
         super().add(rulefactory)
         self.known = {}
+
+
+def read_host(request: Request) -> str:
+    """Give the host that a request is for, the empty string if what it says is none.
+
+    :raises HTTPException: if there are several, or if it is not trusted.
+    """
+    host = request.headers.get("host")
+    if host is not None and "," in host:
+        # RFC 9112, section 3.2. Repeated headers are joined by commas, and no host has one.
+        raise BadHost("The request has more than one Host header.")
+    return get_host(request.scheme, host, request.server, request.trusted_hosts)
 
 
 class Router:
@@ -69,8 +83,11 @@ class Router:
         """Whether nothing but path and method decides on this request."""
         app = ctx.app
         request = ctx.request
-        raw = request.raw_headers
-        if raw is None or b"upgrade" in raw or request.trusted_hosts is not None:
+        raw, scope = request.raw_headers, request.scope
+        if raw is None or scope is None or b"upgrade" in raw or request.trusted_hosts is not None:
+            return False
+        if len(raw) != len(scope.get("headers", ())):
+            # Some header is there twice; it may be the host.
             return False
         if (
             app.subdomain_matching

@@ -22,6 +22,7 @@ from .globals import current_app
 from .helpers import _endpoint_from_view_func as _endpoint_from_view_func
 from .helpers import get_root_path
 from .helpers import send_from_directory
+from .lanes import does_io
 from .templating import _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
@@ -180,6 +181,7 @@ class Scaffold:
         value: timedelta | int | None = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]
         return int(value.total_seconds()) if isinstance(value, timedelta) else value
 
+    @does_io
     def send_static_file(self, filename: str) -> Response:
         """Answer with a file from the static folder; the view function of the static route.
 

@@ -297,7 +297,9 @@ class SecureCookieSessionInterface(SessionInterface):
         max_age = int(app.permanent_session_lifetime.total_seconds())
         try:
             return self.session_class(serializer.loads(cookie, max_age=max_age))
-        except BadSignature:
+        except BadSignature as error:
+            # The serializer's frame holds it: with its traceback, and so the request, in a circle.
+            error.__traceback__ = None
             return self.session_class()
 
     @inline

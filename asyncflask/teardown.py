@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import typing as t
 
-import anyio
-
 from .lanes import ASYNC
 from .lanes import call
+from .lanes import call_to_end
 from .lanes import colour_of
 from .lanes import current_task
 from .lanes import Lane
@@ -118,31 +117,19 @@ async def _tear_down(
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
     receivers = _receivers(signal, app, exc=exc) if signal.receivers else ()
-    for (func, colour), args in [*((stage, (exc,)) for stage in stages), *receivers]:
+    for stage, args in [*((stage, (exc,)) for stage in stages), *receivers]:
         try:
-            if colour == ASYNC:
-                await _call_shielded(lane, func, args)
-            else:
-                await call(lane, (func, colour), *args)
+            await call_to_end(lane, stage, *args)
         except BaseException as error:
             errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise BaseExceptionGroup("Several teardown functions failed.", errors)
-
-
-async def _call_shielded(
-    lane: Lane, func: t.Callable[..., t.Awaitable[t.Any]], args: tuple[t.Any, ...]
-) -> None:
-    """Call an async teardown with the cancellation that may have ended the request held off.
-
-    asyncio.shield() does not hold against anyio's cancellation, which comes again and again.
-    """
-    if lane.threaded:
-        await to_loop()
-    with anyio.CancelScope(shield=True):
-        await func(*args)
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("Several teardown functions failed.", errors)
+    finally:
+        # Their tracebacks hold this frame.
+        del errors
 
 
 def propagates(app: Flask) -> bool:

@@ -35,10 +35,12 @@ from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
 from .lanes import current_task
+from .lanes import io_workers
 from .lanes import iterate_async
 from .lanes import portal
 from .lanes import run_sync
 from .lanes import runs_on_loop
+from .tolerance import TolerantRequest
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,14 +54,13 @@ if t.TYPE_CHECKING:
     from starlette.types import Scope
     from werkzeug.routing import Rule
 
-    from .lanes.workers import Workers
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
 
 
 
-class Request(RequestBase):
+class Request(TolerantRequest):
     """An HTTP request, the same in sync and async code.
 
     Made from a WSGI environ by calling the class, from an ASGI scope by :meth:`from_scope`.
@@ -87,8 +88,6 @@ class Request(RequestBase):
     """The server's ``receive``, ``None`` under WSGI."""
     server_context: contextvars.Context
     """The Context the server called the application in."""
-    workers: Workers
-    """The pool for what blocks."""
     raw_headers: dict[bytes, bytes] | None = None
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
 
@@ -121,7 +120,7 @@ class Request(RequestBase):
         origin = source.get("werkzeug.request")
         request = cls(source)
         if isinstance(origin, Request) and origin.scope is not None:
-            for name in ("scope", "body", "receive", "workers", "server_context"):
+            for name in ("scope", "body", "receive", "server_context"):
                 if hasattr(origin, name):
                     setattr(request, name, getattr(origin, name))
         return request
@@ -138,15 +137,18 @@ class Request(RequestBase):
             request.scope, request.body = scope, body
             return request
         request = cls.__new__(cls)
-        request.scope = scope
         request.body = body
         request.shallow = False
-        request.raw_headers = dict(scope["headers"])
+        request.raw_headers = dict(scope.get("headers", ()))
+        if b"transfer-encoding" in request.raw_headers:
+            # Some servers add the trailers of the body, which are no headers, to the same list.
+            scope = {**scope, "headers": list(scope["headers"])}
+        request.scope = scope
         request.method = scope["method"].upper()
         request.scheme = scope.get("scheme", "http")
         request.query_string = scope.get("query_string", b"")
         path = scope["path"]
-        if scope.get("root_path"):
+        if scope.get("root_path") or not path.isascii():
             request.root_path, path = route_path(scope)
         else:
             request.root_path = ""
@@ -379,7 +381,7 @@ class Request(RequestBase):
             self.routing_exception = check_length(self.headers.get("content-length"))
         task = None if empty else current_task()
         context = self.server_context
-        body = Body(receive, length, timeout, self.workers, context, task, empty)
+        body = Body(receive, length, timeout, context, task, empty)
         if "environ" in self.__dict__:
             # Made before there was a body, for a subclass that wants to be called with it.
             self.environ["wsgi.input"] = body.open()
@@ -529,8 +531,7 @@ class Request(RequestBase):
         self._loaded = True
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
-        workers = current_app._workers if self.scope is None else self.workers
-        return await run_sync(workers, func, *args)
+        return await run_sync(io_workers(), func, *args)
 
 
 def _check_length(length: int | None, limit: int | None) -> None:

@@ -452,6 +452,7 @@ async def test_a_context_of_a_test_request_can_be_entered_on_the_loop(app: Flask
     assert events == ["/inner", "/a"]
 
 
+@pytest.mark.case("A40")
 async def test_scopes_of_an_unknown_kind_are_refused(app: Flask) -> None:
     async def never(*args: t.Any) -> t.Any:
         raise AssertionError("nothing is received or sent")

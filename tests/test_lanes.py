@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import os
+import signal
 import threading
 import typing as t
+from pathlib import Path
 
 import anyio
 import pytest
@@ -280,6 +283,7 @@ async def test_cancellation_by_a_scope_does_not_interrupt_teardown() -> None:
     assert torn_down == [asyncio.CancelledError]
 
 
+@pytest.mark.case("A9")
 @pytest.mark.anyio
 async def test_a_full_queue_answers_503() -> None:
     app = Flask(__name__)
@@ -342,3 +346,95 @@ async def test_a_cancellation_just_before_ensure_sync_starts_hangs_nobody() -> N
     task = asyncio.create_task(get(app, "/"))
     with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.anyio
+async def test_ensure_sync_in_a_request_that_is_cancelled_already_does_not_wait() -> None:
+    app = Flask(__name__)
+    started, go_on = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    async def inner() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.sleep(0)
+            seen.append("cleaned up")
+
+    @app.get("/")
+    def view() -> str:
+        started.set()
+        go_on.wait(10)
+        app.ensure_sync(inner)()
+        return "never"
+
+    task = asyncio.create_task(get(app, "/"))
+    await asyncio.to_thread(started.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
+        await task
+    # Whether inner() began before it was cancelled is a matter of time.
+    assert seen in ([], ["cleaned up"])
+
+
+class Alarm(BaseException):
+    """What a server's signal handler raises in the thread that serves."""
+
+
+@pytest.mark.parametrize("kind", ["async view", "ensure_sync"])
+def test_an_exception_of_a_signal_handler_cancels_what_the_thread_waits_for(kind: str) -> None:
+    app = Flask(__name__)
+    waiting, cancelled = threading.Event(), threading.Event()
+
+    async def wait() -> str:
+        try:
+            waiting.set()
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+        return "never"
+
+    app.add_url_rule("/", "view", wait if kind == "async view" else app.ensure_sync(wait))
+
+    def ring(number: int, frame: object) -> None:
+        raise Alarm
+
+    def send_signal() -> None:
+        waiting.wait(10)
+        signal.pthread_kill(serving, signal.SIGUSR1)
+
+    serving = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, ring)
+    thread = threading.Thread(target=send_signal)
+    thread.start()
+    try:
+        with pytest.raises(Alarm):
+            app.test_client().get("/")
+    finally:
+        thread.join(10)
+        signal.signal(signal.SIGUSR1, before)
+    assert cancelled.wait(10)
+
+
+def test_a_process_forked_in_a_view_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    answer = tmp_path / "answer"
+
+    async def inner() -> str:
+        return str(os.getpid())
+
+    @app.get("/")
+    def view() -> str:
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(10)
+                answer.write_text(app.ensure_sync(inner)())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        return str(child)
+
+    assert app.test_client(transport="asgi").get("/").text == answer.read_text()

@@ -16,6 +16,7 @@ from asyncflask import Flask
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import stream_with_context
+from asyncflask.lanes import QueueFull
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 from tests.kit.drive import LEAVE
@@ -243,6 +244,53 @@ async def test_a_response_that_is_made_and_then_lost_is_closed(
     if lost_by == "error":
         assert isinstance(answer.error, LookupError) and answer.messages == []
     assert not answer.complete and source.closed == 1
+
+
+LOST = {"cancelled": asyncio.CancelledError, "refused": QueueFull, "failed": LookupError}
+
+
+@pytest.mark.case("A1")
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("lost", LOST)
+async def test_a_kept_stream_that_is_lost_before_it_is_a_response_holds_up_no_teardown(
+    app: Flask, colour: str, lost: str
+) -> None:
+    torn_down: list[str] = []
+    source = Source("a") if colour == "async" else SyncSource("a")
+    app.add_url_rule("/", "view", lambda: stream_with_context(t.cast(t.Any, source)))
+
+    @app.after_request
+    async def lose(response: Response) -> Response:
+        raise LOST[lost]
+
+    @app.teardown_request
+    async def teardown(exc: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        torn_down.append(type(exc).__name__)
+
+    async with Exchange(app) as exchange:
+        answer = await exchange.end()
+    assert torn_down == [{"refused": "NoneType"}.get(lost, LOST[lost].__name__)]
+    assert answer.status == {"cancelled": 0, "refused": 503, "failed": 500}[lost]
+
+
+@pytest.mark.case("A1")
+async def test_a_kept_stream_of_a_view_that_is_cancelled_holds_up_no_teardown(app: Flask) -> None:
+    torn_down: list[str] = []
+    app.teardown_request(lambda exc: torn_down.append(type(exc).__name__))
+    waiting = asyncio.Event()
+
+    @app.get("/", cancel_on_disconnect=True)
+    async def view() -> t.Any:
+        stream = stream_with_context(Source("a"))
+        waiting.set()
+        await asyncio.Event().wait()
+        return stream
+
+    async with Exchange(app) as exchange:
+        await waiting.wait()
+        exchange.disconnect()
+    assert torn_down == ["ClientLeft"]
 
 
 async def test_functions_to_call_on_close_run_though_the_stream_fails_to_close(app: Flask) -> None:

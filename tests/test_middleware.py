@@ -225,19 +225,19 @@ async def test_a_cancelled_view_is_no_error_to_base_http_middleware(app: Flask) 
 
 
 async def test_what_is_added_last_is_outermost(app: Flask) -> None:
-    app.add_middleware(Tag, "inner ")
-    app.add_middleware(Tag, tag="outer ")
-    answer = await fetch(app, "GET", "/sync", lint=False)
-    assert answer.text == "sync outer inner "
-    assert [value for name, value in answer.headers if name == "x-tag"] == ["inner ", "outer "]
+    app.add_middleware(Tag, "inner,")
+    app.add_middleware(Tag, tag="outer,")
+    answer = await fetch(app, "GET", "/sync")
+    assert answer.text == "sync outer,inner,"
+    assert [value for name, value in answer.headers if name == "x-tag"] == ["inner,", "outer,"]
 
 
 async def test_asgi_app_can_be_wrapped_and_lies_around_added_middleware(app: Flask) -> None:
-    app.add_middleware(Tag, "added ")
-    app.asgi_app = Tag(app.asgi_app, "wrapped ")  # type: ignore[method-assign]
-    answer = await fetch(app, "GET", "/async", lint=False)
-    assert answer.text == "async wrapped added "
-    assert app.test_client(transport="asgi").get("/sync").text == "sync wrapped added "
+    app.add_middleware(Tag, "added,")
+    app.asgi_app = Tag(app.asgi_app, "wrapped,")  # type: ignore[method-assign]
+    answer = await fetch(app, "GET", "/async")
+    assert answer.text == "async wrapped,added,"
+    assert app.test_client(transport="asgi").get("/sync").text == "sync wrapped,added,"
     assert app.test_client().get("/sync").text == "sync "
 
 

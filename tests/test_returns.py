@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import typing as t
+from copy import copy
 from http import HTTPStatus
 from pathlib import Path
 
@@ -126,10 +127,11 @@ def test_a_value_alone() -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_value_with_status_and_headers(name: str) -> None:
     make = PLAIN[name]
+    # Copies: a response takes a Headers object over, and sets its own length there.
     tuples: list[t.Callable[[t.Any], t.Any]] = []
     tuples += [lambda web, s=s: (make(web), s) for s in STATUSES]
-    tuples += [lambda web, h=h: (make(web), h) for h in HEADERS]
-    tuples += [lambda web, h=h: (make(web), 201, h) for h in (*HEADERS, None)]
+    tuples += [lambda web, h=h: (make(web), copy(h)) for h in HEADERS]
+    tuples += [lambda web, h=h: (make(web), 201, copy(h)) for h in (*HEADERS, None)]
     values = {str(number): tuple_ for number, tuple_ in enumerate(tuples)}
     expected = run(lambda kit: build_returning(values, kit), paths_of(values), Kit(flask))
     for transport, colour in zip(TRANSPORTS, ("async", "sync"), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import typing as t
 import uuid
@@ -161,6 +162,7 @@ def test_each_reads_what_the_other_wrote(fallbacks: t.Any) -> None:
 # -- keys ------------------------------------------------------------------------------------
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize("fallbacks", [["old"], ["oldest", "old"], ["old", b"oldest"], ("old",)])
 @pytest.mark.parametrize("make", [make_app, make_reference])
 def test_a_fallback_key_verifies(fallbacks: t.Any, make: t.Callable[..., t.Any]) -> None:
@@ -170,6 +172,7 @@ def test_a_fallback_key_verifies(fallbacks: t.Any, make: t.Callable[..., t.Any])
     assert name_behind(app, cookie_of(old)) == VALUES["name"]
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize("fallbacks", [["old"], ["old", "oldest"]])
 def test_a_fallback_key_never_signs(fallbacks: list[str]) -> None:
     old, rotating, new = make_app(), make_app(SECRET_KEY_FALLBACKS=fallbacks), make_app()
@@ -230,6 +233,7 @@ def test_one_interface_serves_two_applications() -> None:
     assert name_behind(one, cookie) == VALUES["name"]
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize(
     "cookie",
     ["", "junk", ".", "..", "...", "a.b.c", ".eJw.x.y", "\xff\x00", "e30.aaaaaa.", "=" * 3000],
@@ -264,6 +268,7 @@ def test_a_permanent_session_expires_after_its_lifetime() -> None:
     assert "Expires" not in app.test_client().get("/set").headers["Set-Cookie"]
 
 
+@pytest.mark.case("A32")
 def test_a_permanent_session_is_refreshed_by_every_request() -> None:
     client = make_app().test_client()
     client.get("/keep")
@@ -294,6 +299,10 @@ LOOKS: dict[str, t.Callable[[], object]] = {
     "repr": lambda: repr(session),
     "equal": lambda: session == {},
     "pop": lambda: session.pop("x", None),
+    "popitem": lambda: session.popitem(),
+    "merge": lambda: operator.ior(session, {"x": 1}),
+    "delete": lambda: operator.delitem(session, "name"),
+    "items": lambda: list(session.items()),
     "setdefault": lambda: session.setdefault("name", "x"),
     "permanent": lambda: session.permanent,
     "template": lambda: render_template_string("{{ session.x }}"),
@@ -302,6 +311,7 @@ LOOKS: dict[str, t.Callable[[], object]] = {
 }
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_any_look_at_the_session_varies_the_response(look: t.Callable[[], object]) -> None:
     app = make_app()
@@ -322,6 +332,7 @@ def test_any_look_at_the_session_varies_the_response(look: t.Callable[[], object
     assert client.get("/look-async").headers["Vary"] == "Cookie"
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize("hook", ["before_request", "after_request"])
 def test_a_look_in_a_hook_varies_the_response(hook: str) -> None:
     app = make_app()
@@ -334,6 +345,7 @@ def test_a_look_in_a_hook_varies_the_response(hook: str) -> None:
     assert app.test_client().get("/other").headers["Vary"] == "Cookie"
 
 
+@pytest.mark.case("A32")
 def test_a_response_without_a_look_does_not_vary() -> None:
     client = make_app().test_client()
     client.get("/set")
@@ -342,6 +354,7 @@ def test_a_response_without_a_look_does_not_vary() -> None:
     assert "Set-Cookie" not in response.headers
 
 
+@pytest.mark.case("A32")
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

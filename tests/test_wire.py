@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 import starlette.responses as starlette
@@ -11,9 +12,10 @@ from asyncflask import Flask
 from asyncflask import redirect
 from asyncflask import Response
 from asyncflask.adapters import wire
+from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.case("A25")]
 
 CONTROLS = ["\0", "\x01", "\x0b", "\x1f", "\x7f"]
 
@@ -196,3 +198,74 @@ async def test_the_length_of_a_body_in_memory_is_sent_even_if_a_hook_took_it_awa
 )
 def test_which_responses_have_a_body(method: str, status: int, expected: bool) -> None:
     assert wire.has_body(method, status) is expected
+
+
+# -- lengths -------------------------------------------------------------------------------------
+
+
+def announcing(length: str, make: t.Callable[[], t.Any]) -> Flask:
+    app = Flask(__name__)
+    app.add_url_rule("/", "view", make)
+
+    @app.after_request
+    def announce(response: Response) -> Response:
+        response.headers["Content-Length"] = length
+        return response
+
+    return app
+
+
+@pytest.mark.case("A25")
+@pytest.mark.parametrize("length", ["3", "5", "-4", "+4", "4_0", "x", "", "\u00b2", "9" * 99])
+@pytest.mark.parametrize("made", ["whole", "in a list", "starlette", "starlette file"])
+async def test_a_whole_body_of_another_length_than_announced_is_a_logged_500(
+    made: str, length: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "four").write_text("body")
+    bodies: dict[str, t.Callable[[], t.Any]] = {
+        "whole": lambda: "body",
+        "in a list": lambda: Response(["bo", b"dy"]),
+        "starlette": lambda: starlette.PlainTextResponse("body"),
+        "starlette file": lambda: starlette.FileResponse(tmp_path / "four"),
+    }
+    app = announcing(length, bodies[made])
+    async with Exchange(app) as exchange:
+        answer = await exchange.end()
+    if made == "starlette file" and length in ("3", "5"):
+        # It sends itself; what it is going to send shows only then.
+        assert isinstance(answer.error, wire.WrongLength) and not answer.complete
+        return
+    response = app.test_client().get("/")
+    assert (answer.status, response.status_code) == (500, 500)
+    assert (answer.body, response.data) == (wire.ERROR, wire.ERROR)
+    assert caplog.text.count("InvalidHeader: The response has") == 2
+
+
+@pytest.mark.parametrize("make", [lambda: "", lambda: "body", lambda: iter("body")])
+async def test_the_answer_to_head_may_announce_any_length(make: t.Callable[[], t.Any]) -> None:
+    app = announcing("1000", make)
+    assert (await fetch(app, "HEAD")).header("Content-Length") == "1000"
+    assert app.test_client().head("/").headers["Content-Length"] == "1000"
+
+
+@pytest.mark.case("A44")
+@pytest.mark.parametrize(("length", "sent"), [("7", 6), ("5", 4), ("4", 4), ("0", 0), ("x", 0)])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_stream_of_another_length_than_announced_is_never_complete(
+    colour: str, length: str, sent: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def chunks() -> t.AsyncIterator[str]:
+        for chunk in ("ab", "cd", "ef"):
+            yield chunk
+
+    app = announcing(length, lambda: iter(["ab", "cd", "ef"]) if colour == "sync" else chunks())
+    async with Exchange(app) as exchange:
+        answer = await exchange.end()
+    client = app.test_client()
+    if length == "x":
+        assert (answer.body, client.get("/").data) == (wire.ERROR, wire.ERROR)
+        return
+    assert isinstance(answer.error, wire.WrongLength) and not answer.complete
+    assert (answer.status, len(answer.body)) == (200 if sent else 0, sent)
+    with pytest.raises(wire.WrongLength, match=f"Content-Length is {length}"):
+        client.get("/").get_data()

@@ -13,12 +13,15 @@ from ..ctx import RequestContext
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
+from ..lanes import io_workers
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
 from ..wrappers import EncodedBody
 from . import wire
+from .environ import header_size
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -44,14 +47,18 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
 
     The pipeline runs in a Context of its own; ``receive`` and ``send`` are awaited outside.
     """
+    limit = app.config["MAX_HEADER_SIZE"]
+    if limit is not None and header_size(scope) > limit:
+        # Before anything is made of them, so that it costs next to nothing.
+        too_large = wire.TOO_LARGE
+        await _send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
+        return
     context = contextvars.copy_context()
-    workers = app._workers
-    driver = Driver(context, workers)
+    driver = Driver(context, app._workers)
     request = app.request_class.from_scope(scope)
     request.receive = receive
-    request.workers = workers
     request.server_context = contextvars.copy_context()
-    raw = request.raw_headers or dict(scope["headers"])
+    raw = request.raw_headers or dict(scope.get("headers", ()))
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
@@ -98,17 +105,19 @@ async def send_response(
 ) -> None:
     """Send a response, whatever its body is, and close it."""
     body = response.response
+    # The server's own, which may take "head" for a method of which it expects a body.
+    method = t.cast("Scope", request.scope)["method"]
     try:
         headers = wire.encode(response, request)
         if type(body) is list and not response.direct_passthrough:
             whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
-            await _send_whole(send, request.method, response._status_code, headers, whole)
+            await _send_whole(send, method, response._status_code, headers, whole)
         else:
-            await _send_in_parts(request, driver, send, response, headers)
+            await _send_in_parts(request, method, driver, send, response, headers)
     except wire.InvalidHeader as exc:
         wire.name_request(exc, request)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        await _send_whole(send, request.method, 500, wire.ERROR_HEADERS, wire.ERROR)
+        await _send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
         return
     finally:
         if response._on_close or type(body) is not list:
@@ -118,15 +127,23 @@ async def send_response(
 
 
 async def _send_in_parts(
-    request: Request, driver: Driver, send: Send, response: Response, headers: wire.RawHeaders
+    request: Request,
+    method: str,
+    driver: Driver,
+    send: Send,
+    response: Response,
+    headers: wire.RawHeaders,
 ) -> None:
     """Send a body that is not there yet, or not in one piece."""
     status = response._status_code
     if response.asgi is not None:
         await _send_itself(request, send, wire.under_headers(response, headers))
-    elif not wire.has_body(request.method, status):
-        await _send_whole(send, request.method, status, headers, b"")
+    elif not wire.has_body(method, status):
+        await _send_whole(send, method, status, headers, b"")
     else:
+        if "X-Sendfile" in response.headers:
+            # A proxy puts the file in; a server would wait for as many bytes from here.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}
         await _stream(request, driver, send, start, response)
 
@@ -134,9 +151,14 @@ async def _send_in_parts(
 async def _send_whole(
     send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
 ) -> None:
-    """Send a body that is there in one piece, if there may be one at all."""
+    """Send a body that is there in one piece, if there may be one at all.
+
+    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
+    """
     if method == "HEAD" or status in wire.BODILESS:
         body = b""
+    elif (b"content-length", b"%d" % len(body)) not in headers:
+        wire.check_length(headers, body)
     try:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -172,28 +194,35 @@ async def _stream(
 ) -> None:
     """Send a body chunk by chunk, and stop when the client leaves."""
     error: BaseException | None = None
-    leaving = request.client_left()
+    watching = anyio.CancelScope()
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch, leaving, group.cancel_scope)
+        group.start_soon(_watch, request, watching, group.cancel_scope)
         try:
             with anyio.CancelScope() as scope:
                 await _pump(send, start, _chunks(driver, response, scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it. The server aborts the connection.
             error = exc
-        group.cancel_scope.cancel()
+        watching.cancel()
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
 
 
-async def _watch(leaving: t.Awaitable[None], scope: anyio.CancelScope) -> None:
-    await leaving
-    scope.cancel()
+async def _watch(request: Request, watching: anyio.CancelScope, scope: anyio.CancelScope) -> None:
+    # A scope of its own: of tasks that are cancelled with their group, the group keeps the error.
+    with watching:
+        await request.client_left()
+        scope.cancel()
 
 
 async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:
     # The headers go out with the first chunk, so that what fails before it is a plain 500.
-    chunk = await chunks()
+    tally = wire.Tally(start["headers"])
+    chunk = await _next_counted(chunks, tally)
     if not await _arrives(send, start):
         return
     while chunk is not _END:
@@ -203,8 +232,17 @@ async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t
                 return
         # A producer and a server that never suspend would keep the loop, and the watcher, out.
         await anyio.lowlevel.checkpoint()
-        chunk = await chunks()
+        chunk = await _next_counted(chunks, tally)
     await _arrives(send, {"type": "http.response.body", "body": b""})
+
+
+async def _next_counted(chunks: t.Callable[[], t.Awaitable[t.Any]], tally: wire.Tally) -> t.Any:
+    chunk = await chunks()
+    if chunk is _END:
+        tally.end()
+    else:
+        tally.add(chunk)
+    return chunk
 
 
 async def _arrives(send: Send, message: Message) -> bool:
@@ -225,11 +263,18 @@ def _chunks(
         response.response = t.cast(t.Any, source)
         return lambda: cancelled_once(driver.drive(_next_async(source)), scope)
     body: t.Any = response.response
-    file = getattr(body, "iterable", body)
-    if type(file) is FileWrapper:
+    file = _file_in(body)
+    if file is not None:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
-    return lambda: driver.drive(_next_sync(iterator))
+    fetch = _next_sync if file is None else _next_of_file
+    return lambda: driver.drive(fetch(iterator))
+
+
+def _file_in(body: t.Any) -> FileWrapper | None:
+    """Give the file that a body reads from, if it is one, or a part of one."""
+    file = getattr(body, "iterable", body)
+    return file if isinstance(file, FileWrapper) else None
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
@@ -246,6 +291,11 @@ async def _next_sync(iterator: t.Iterator[bytes]) -> t.Any:
     return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
 
 
+async def _next_of_file(iterator: t.Iterator[bytes]) -> t.Any:
+    chunk = await run_sync(io_workers(), next, iterator, _END)
+    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
+
+
 async def _close(driver: Driver, response: Response) -> None:
     """Close a response and its body in the request's Context, on the side they belong to."""
     with anyio.CancelScope(shield=True):
@@ -258,7 +308,9 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if response._on_close or hasattr(response.response, "close"):
+        if _file_in(response.response) is not None and not response._on_close:
+            await run_sync(io_workers(), response.close)
+        elif response._on_close or hasattr(response.response, "close"):
             await _to_thread_in_any_case()
             response.close()
             await to_loop()

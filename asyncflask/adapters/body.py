@@ -23,6 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
 from ..lanes import current_task
+from ..lanes import io_workers
 from ..lanes import outside
 from ..lanes import run_awaitable
 from ..lanes import run_sync
@@ -33,7 +34,6 @@ if t.TYPE_CHECKING:
     from starlette.types import Message
     from starlette.types import Receive
 
-    from ..lanes.workers import Workers
 
 IN_MEMORY: t.Final = 1024 * 1024
 """Bytes of a loaded body that stay in memory; a larger one goes to a temporary file."""
@@ -49,7 +49,6 @@ class Body:
     :param receive: the server's.
     :param length: the declared Content-Length in bytes, if any.
     :param timeout: seconds without a byte after which the client gets a 408; ``None``: no limit.
-    :param workers: the pool on which a large body is written to its file.
     :param server_context: the Context the server called the application in.
     :param server_task: the task it did that in; ``None`` on a loop that is not asyncio's.
     :param empty: whether no body is expected, only the client's leaving.
@@ -60,7 +59,6 @@ class Body:
         receive: Receive,
         length: int | None,
         timeout: float | None,
-        workers: Workers,
         server_context: contextvars.Context,
         server_task: asyncio.Task[t.Any] | None,
         empty: bool = False,
@@ -72,7 +70,6 @@ class Body:
         self._incoming: asyncio.Future[None] | None = None
         self._length = length
         self._timeout = timeout
-        self._workers = workers
         self._buffer = bytearray()
         self._room: anyio.Event | None = None
         self._taken = 0
@@ -218,6 +215,8 @@ class Body:
                 file.close()
         self._buffer.clear()
         self._error = RuntimeError("The request is over: its body cannot be read any more.")
+        # They hold one another, and with them the request and its context.
+        self._stream = None
 
     # -- taking messages in --------------------------------------------------------------
 
@@ -259,13 +258,13 @@ class Body:
         task = current_task()
         if task is None:
             # Only asyncio's servers start the next request from within receive.
-            self._note(await self._receive())
+            self._note(await self._next_message())
         elif self._incoming is not None or task is not self._task:
             await asyncio.shield(self._incoming or self._start_receiving())
         else:
             incoming = self._incoming = asyncio.get_running_loop().create_future()
             try:
-                self._note(await outside(self._receive()))
+                self._note(await outside(self._next_message()))
             finally:
                 self._incoming = None
                 if not incoming.done():
@@ -280,9 +279,20 @@ class Body:
 
     async def _receive_one(self) -> None:
         try:
-            self._note(await self._receive())
+            self._note(await self._next_message())
         finally:
             self._incoming = None
+
+    async def _next_message(self) -> Message:
+        try:
+            return await self._receive()
+        except OSError:
+            return {"type": "http.disconnect"}
+        except Exception:
+            if not self._ended:
+                raise
+        # This server objects to being asked again, so it will not tell when the client leaves.
+        return t.cast("Message", await anyio.sleep_forever())
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
@@ -290,7 +300,7 @@ class Body:
             if not self._ended:
                 self._fail(ClientDisconnected("The client left before its body was complete."))
             return
-        if self._ended:
+        if self._ended or message["type"] != "http.request":
             return
         self._messages += 1
         chunk = message.get("body", b"")
@@ -351,7 +361,7 @@ class Body:
         """Have the buffer written on a thread."""
         data, self._buffer = self._buffer, bytearray()
         try:
-            await run_sync(self._workers, write, data)
+            await run_sync(io_workers(), write, data)
         except BaseException:
             # What was written of it, or is still being written, is not known.
             self._fail(RuntimeError("The body could not be written to its temporary file."))

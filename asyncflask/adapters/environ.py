@@ -6,6 +6,7 @@ import io
 import re
 import sys
 import typing as t
+from itertools import chain
 from urllib.parse import quote
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,8 @@ if t.TYPE_CHECKING:
     from starlette.types import Scope
 
     from .body import Body
+
+_surrogates: t.Final = re.compile("[\ud800-\udfff]")
 
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
@@ -46,21 +49,31 @@ _GATEWAY_KEYS: t.Final = frozenset(
 
 
 def route_path(scope: Scope) -> tuple[str, str]:
-    """Split a scope's path into the prefix of the mount and the path below it.
+    """Split a scope's path into the prefix of the mount and the path below it, as valid text.
 
     ASGI's ``path`` includes ``root_path``; servers that leave it out are understood as well. A
     prefix ends at a slash only.
 
     :returns: the prefix without a slash at its end, and the rest.
     """
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    path = _valid_text(scope["path"])
+    root = _valid_text(scope.get("root_path", ""))
     if not root:
         return "", path
     root = root.rstrip("/")
     if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         path = path[len(root) :]
     return root, path
+
+
+def _valid_text(text: str) -> str:
+    # Some servers hand on bytes that are not UTF-8 as surrogates, which nothing can encode.
+    return text if text.isascii() else _surrogates.sub("\ufffd", text)
+
+
+def header_size(scope: Scope) -> int:
+    """Count the bytes of the names and values of a scope's headers."""
+    return sum(map(len, chain.from_iterable(scope.get("headers", ()))))
 
 
 def joined_headers(scope: Scope) -> dict[str, str]:
@@ -70,7 +83,7 @@ def joined_headers(scope: Scope) -> dict[str, str]:
     with a hyphen that a proxy sets.
     """
     joined: dict[str, list[str]] = {}
-    for raw_name, raw_value in scope["headers"]:
+    for raw_name, raw_value in scope.get("headers", ()):
         name = raw_name.decode("latin-1").lower()
         if "_" not in name:
             joined.setdefault(name, []).append(raw_value.decode("latin-1"))
@@ -137,7 +150,7 @@ def _raw_path(scope: Scope) -> str:
     """Give the path as it was sent, percent-encoded; not every server tells."""
     raw: bytes | None = scope.get("raw_path")
     if not raw:
-        return quote(scope["path"], safe="/!$&'()*+,;=:@~")
+        return quote(_valid_text(scope["path"]), safe="/!$&'()*+,;=:@~")
     return raw.partition(b"?")[0].decode("latin-1")
 
 

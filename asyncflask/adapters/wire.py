@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..logging import escaped
+
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
     from starlette.types import Message
@@ -25,6 +27,8 @@ _is_token: t.Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 # RFC 9110, section 15.2: those below 200 are followed by the real answer, so they are none.
 _is_status: t.Final = re.compile(r"[2-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+# RFC 9110, section 8.6, and no more than any file has.
+_is_length: t.Final = re.compile(r"[0-9]{1,19}").fullmatch
 # RFC 6265, section 4.1.1: what a cookie begins with.
 _is_cookie: t.Final = re.compile(r"[^=;]*[^=;\s][^=;]*=.*").fullmatch
 
@@ -42,17 +46,26 @@ _REWRITTEN: t.Final = frozenset({"location", "content-location"})
 
 ERROR: t.Final = b"Internal Server Error"
 """What is sent in place of a response that cannot be sent."""
-ERROR_HEADERS: t.Final = [
-    (b"content-type", b"text/plain; charset=utf-8"),
-    (b"content-length", b"21"),
-]
+TOO_LARGE: t.Final = b"Request Header Fields Too Large"
+"""What is sent to a client whose headers are not looked at."""
 
 Headers: t.TypeAlias = list[tuple[str, str]]
 RawHeaders: t.TypeAlias = list[tuple[bytes, bytes]]
+Pairs: t.TypeAlias = t.Iterable[tuple[str | bytes, str | bytes]]
+
+
+def plain_headers(body: bytes) -> RawHeaders:
+    """Give the headers of a body that is plain text."""
+    length = str(len(body)).encode()
+    return [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
 
 
 class InvalidHeader(ValueError):
     """A response has a status or a header that cannot be sent."""
+
+
+class WrongLength(ValueError):
+    """A body that is sent in pieces is not as long as its Content-Length says."""
 
 
 def check_status(status: str) -> None:
@@ -90,7 +103,7 @@ def check_header(name: str, value: str) -> None:
 
 def name_request(error: InvalidHeader, request: Request) -> None:
     """Note on an error which request it belongs to, whose context has been popped."""
-    error.add_note(f"The request was {request.method} {request.path!r}.")
+    error.add_note(f"The request was {escaped(request.method)} {request.path!r}.")
 
 
 def clean_header(pair: tuple[str, str]) -> tuple[str, str]:
@@ -101,6 +114,73 @@ def clean_header(pair: tuple[str, str]) -> tuple[str, str]:
     name, value = pair
     check_header(name, value)
     return name, value.strip(" \t")
+
+
+def declared_length(headers: Pairs) -> int | None:
+    """Give the length that a response announces for its body, ``None`` if it leaves that open.
+
+    :raises InvalidHeader: for a length that is no number, and for more than one.
+    """
+    found = [_text(value) for name, value in headers if _text(name).lower() == "content-length"]
+    if not found:
+        return None
+    if len(found) > 1 or _is_length(found[0]) is None:
+        raise InvalidHeader(
+            f"The response has the Content-Length {', '.join(found)!r}: leave that header out to"
+            " have the right one set."
+        )
+    return int(found[0])
+
+
+def check_length(headers: Pairs, body: bytes) -> None:
+    """Refuse a body that is there in one piece, but not as long as its Content-Length says.
+
+    :raises InvalidHeader: with both lengths.
+    """
+    declared = declared_length(headers)
+    if declared is not None and declared != len(body):
+        raise InvalidHeader(
+            f"The response has a Content-Length of {declared} and a body of {len(body)} bytes:"
+            " leave that header out to have the right one set."
+        )
+
+
+class Tally:
+    """Counts the pieces of a body against the length that was announced for it.
+
+    Where it raises, the connection must be aborted: brought to a clean end, a body of another
+    length would be taken for the whole, or the next response for a part of it.
+
+    :param headers: those of the response.
+    :raises InvalidHeader: if they announce nonsense.
+    """
+
+    def __init__(self, headers: Pairs = ()) -> None:
+        self._declared = declared_length(headers)
+        self._sent = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Count a piece that is about to be sent.
+
+        :raises WrongLength: if it is too much.
+        """
+        self._sent += len(chunk)
+        if self._declared is not None and self._sent > self._declared:
+            raise WrongLength(
+                f"The body of the response has {self._sent} bytes and goes on; its Content-Length"
+                f" is {self._declared}."
+            )
+
+    def end(self) -> None:
+        """Take note of the end.
+
+        :raises WrongLength: if something is missing.
+        """
+        if self._declared is not None and self._sent < self._declared:
+            raise WrongLength(
+                f"The body of the response ended after {self._sent} bytes; its Content-Length is"
+                f" {self._declared}."
+            )
 
 
 def encode(response: Response, request: Request) -> RawHeaders:
@@ -138,9 +218,16 @@ def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers
     """Give the headers a response is sent with, unchecked.
 
     :param environ: makes the WSGI environ, for response classes that look at it.
+    :raises InvalidHeader: if the Location is no URL.
     """
     plain = type(response)._plain_headers
-    return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
+    try:
+        return response.get_wsgi_headers({} if plain else environ()).to_wsgi_list()
+    except ValueError as exc:
+        location = response.headers.get("Location")
+        raise InvalidHeader(
+            f"The headers of the response, with the Location {location!r}, cannot be made: {exc}"
+        ) from exc
 
 
 def under_headers(response: Response, headers: RawHeaders) -> ASGIApp:
@@ -152,19 +239,22 @@ def under_headers(response: Response, headers: RawHeaders) -> ASGIApp:
     merge = _Merge(headers, list(asgi.raw_headers))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        bodiless = False
+        tally: Tally | None = None
 
         async def send_merged(message: Message) -> None:
-            nonlocal bodiless
+            nonlocal tally
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if response.status_code != asgi.status_code:
                     status = response.status_code
-                bodiless = not has_body(scope["method"], status)
                 merged = merge.with_late(message["headers"], status)
                 message = {**message, "status": status, "headers": merged}
-            elif bodiless and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
+                tally = Tally(merged) if has_body(scope["method"], status) else None
+            elif message["type"] == "http.response.body":
+                if tally is None:
+                    message = {**message, "body": b""}
+                else:
+                    _count(message, tally)
             await send(message)
 
         await asgi(scope, receive, send_merged)
@@ -202,6 +292,12 @@ def has_body(method: str, status: int) -> bool:
     return method != "HEAD" and status not in BODILESS
 
 
+def _count(message: Message, tally: Tally) -> None:
+    tally.add(message.get("body", b""))
+    if not message.get("more_body", False):
+        tally.end()
+
+
 def as_bytes(chunk: t.Any) -> bytes:
     """Give a chunk of a body as the bytes it is.
 
@@ -223,3 +319,7 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
     if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:
         _encoded[pair] = ready
     return ready
+
+
+def _text(raw: str | bytes) -> str:
+    return raw if isinstance(raw, str) else raw.decode("latin-1")

@@ -53,12 +53,15 @@ def handle_environ(
         context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         response = Response(wire.ERROR, 500, mimetype="text/plain")
         headers = list(response.headers)
+    except BaseException:
+        _close(driver, response)
+        raise
     if response.asgi is not None:
         return _send_itself(response, headers, environ, start_response)
     if response.background is not None:
         response.call_on_close(async_to_sync(response.background))
     try:
-        body = _body(driver, environ, response)
+        body = _body(driver, environ, response, headers)
         start_response(response.status, headers)
     except BaseException:
         _close(driver, response)
@@ -68,29 +71,35 @@ def handle_environ(
 
 def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Headers:
     wire.check_status(response.status)
-    return [wire.clean_header(pair) for pair in wire.final_headers(response, lambda: environ)]
+    headers = [wire.clean_header(pair) for pair in wire.final_headers(response, lambda: environ)]
+    if wire.has_body(environ["REQUEST_METHOD"], response.status_code):
+        if type(response.response) is list and not response.direct_passthrough:
+            wire.check_length(headers, response.get_data())
+        else:
+            wire.declared_length(headers)
+    return headers
 
 
 def _body(
-    driver: ThreadDriver, environ: WSGIEnvironment, response: Response
+    driver: ThreadDriver, environ: WSGIEnvironment, response: Response, headers: wire.Headers
 ) -> t.Iterable[bytes]:
     if not wire.has_body(environ["REQUEST_METHOD"], response.status_code):
         return _NoBody(driver, response)
     if response.is_async:
-        return _AsyncBody(driver, response)
+        return _AsyncBody(driver, response, wire.Tally(headers))
     if not response._on_close:
         if response.direct_passthrough:
             # As it is: servers know their own file wrapper and send the file in their own way.
             return t.cast("t.Iterable[bytes]", response.response)
         if type(response.response) is list:
             return [response.get_data()]
-    return _Body(driver, response)
+    return _Body(driver, response, wire.Tally(headers))
 
 
 def _close(driver: ThreadDriver, response: Response) -> None:
     """Close a response whose body is not sent."""
     if response.is_async:
-        _AsyncBody(driver, response).close()
+        _AsyncBody(driver, response, wire.Tally()).close()
     else:
         driver.lane.context.run(response.close)
 
@@ -125,9 +134,10 @@ class _NoBody:
 class _Body:
     """Iterates over a body, and closes it, in the request's Context."""
 
-    def __init__(self, driver: ThreadDriver, response: Response) -> None:
+    def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
         self._run = driver.lane.context.run
         self._response = response
+        self._tally = tally
         body = response.response if response.direct_passthrough else response.iter_encoded()
         self._iterator = iter(t.cast("t.Iterable[t.Any]", body))
 
@@ -135,10 +145,7 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        chunk = self._run(next, self._iterator, _END)
-        if chunk is _END:
-            raise StopIteration
-        return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
+        return _counted(self._run(next, self._iterator, _END), self._tally)
 
     def close(self) -> None:
         self._run(self._response.close)
@@ -147,9 +154,10 @@ class _Body:
 class _AsyncBody:
     """Fetches the chunks of an async body from the loop, one when the server asks for one."""
 
-    def __init__(self, driver: ThreadDriver, response: Response) -> None:
+    def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
         self._driver = driver
         self._response = response
+        self._tally = tally
         self._source = response.aiter_encoded()
         response.response = t.cast(t.Any, self._source)
 
@@ -157,10 +165,7 @@ class _AsyncBody:
         return self
 
     def __next__(self) -> bytes:
-        chunk = self._driver.drive(self._fetch())
-        if chunk is _END:
-            raise StopIteration
-        return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
+        return _counted(self._driver.drive(self._fetch()), self._tally)
 
     def close(self) -> None:
         try:
@@ -178,3 +183,12 @@ class _AsyncBody:
     async def _finish(self) -> None:
         await to_loop()
         await self._source.aclose()
+
+
+def _counted(chunk: t.Any, tally: wire.Tally) -> bytes:
+    if chunk is _END:
+        tally.end()
+        raise StopIteration
+    data = chunk if type(chunk) is bytes else wire.as_bytes(chunk)
+    tally.add(data)
+    return data

@@ -23,6 +23,7 @@ from .portal import background_loop_for_here
 from .portal import current_task
 from .portal import here
 from .stage import Outside
+from .stage import outside
 from .stage import TO_LOOP
 from .stage import TO_THREAD
 from .workers import Job
@@ -33,11 +34,9 @@ from .workers import Worker
 class Seat(t.Protocol):
     """Where the sync stages of a driver run: a pool, or the one thread of a WSGI server."""
 
-    def submit(self, job: Job, worker: Worker | None = None, urgent: bool = False) -> None: ...
+    def submit(self, job: Job, urgent: bool = False) -> float | None: ...
 
-    def rest(self) -> None: ...
-
-    def resume(self) -> None: ...
+    def withdraw(self, job: Job) -> bool: ...
 
 
 class Driver:
@@ -59,6 +58,7 @@ class Driver:
 
     _worker: Worker | None = None
     _refused = False
+    _expired = False
     _finished = False
     _call: _Call[t.Any] | None = None
     _cancelled: BaseException | None = None
@@ -90,6 +90,10 @@ class Driver:
                 if self._cancelled is not None:
                     self._raise_cancelled()
                 return stop.value
+            except BaseException:
+                # It may be what was thrown in, whose traceback now holds this frame.
+                value = None
+                raise
             step, value = coro.send, None
             if command is TO_THREAD:
                 try:
@@ -101,7 +105,10 @@ class Driver:
                     if self._cancelled is not None:
                         self._raise_cancelled()
                     if self._error is not None:
-                        raise self._error
+                        try:
+                            raise self._error
+                        finally:
+                            self._error = None
                     return self.result
                 if self._cancelled is not None and not self.closing:
                     step, value = coro.throw, self._cancelled
@@ -116,8 +123,46 @@ class Driver:
                     step, value = coro.throw, exc
 
     def _raise_cancelled(self) -> t.NoReturn:
-        cancelled, self._cancelled = t.cast(BaseException, self._cancelled), None
-        raise cancelled
+        try:
+            raise t.cast(BaseException, self._cancelled)
+        finally:
+            self._cancelled = None
+
+    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
+        """Await something in a task of its own, to its end; a cancellation is raised later.
+
+        In the request's task neither asyncio.shield() nor anyio's scopes hold off both kinds of
+        cancellation, and a time limit inside of *awaitable* could not be told from one.
+        """
+        if current_task() is None:
+            # Not asyncio's loop: elsewhere there are no cancellations but those of scopes.
+            with anyio.CancelScope(shield=True):
+                await awaitable
+            return
+        errors: list[BaseException] = []
+
+        async def run() -> None:
+            try:
+                await awaitable
+            except BaseException as exc:
+                # SystemExit too: it is for the request, and would end the loop here.
+                errors.append(exc)
+
+        await outside(self._wait_for(run()))
+        if errors:
+            raise errors[0]
+
+    async def _wait_for(self, coro: t.Coroutine[t.Any, t.Any, None]) -> None:
+        """Run a coroutine in the request's Context, which was left for it, and wait for its end."""
+        task = asyncio.get_running_loop().create_task(coro, context=self.context)
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError as exc:
+                    self._cancelled = exc
+        # Only what ends the loop cancels this task.
+        task.result()
 
     def release(self) -> None:
         """Let the thread go that waits for this request; to be called once it is over."""
@@ -137,29 +182,45 @@ class Driver:
                 yield from self._trip_elsewhere()
                 return
             self._mailbox = mailbox_of(self.loop)
-        self._landed = False
+        self._landed = self._finished = False
         self._waiter = self.loop.create_future()
-        self._board()
+        timer = self._board(self.loop)
         try:
             yield from self._waiter
         except BaseException as exc:
-            # Neither the coroutine nor its Context can be taken from a thread at work.
             self._cancelled = exc
-            if self._call is not None and not self.closing:
-                self._call.cancel()
-            with anyio.CancelScope(shield=True):
-                yield from self._wait_shielded()
+            if self.closing or not self._seat.withdraw(self):
+                # Neither the coroutine nor its Context can be taken from a thread at work.
+                if self._call is not None and not self.closing:
+                    self._call.cancel()
+                with anyio.CancelScope(shield=True):
+                    yield from self._wait_shielded()
         self.threaded = False
+        if timer is not None:
+            timer.cancel()
+            if self._expired:
+                self._expired = False
+                raise QueueFull("No thread was free for too long.")
 
-    def _board(self) -> None:
+    def _board(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+        """Hand the coroutine over; gives what ends a wait for a thread, if there is one."""
         self.threaded = True
+        if self.parked:
+            t.cast(Worker, self._worker).recall(self)
+            return None
         try:
-            self._seat.submit(self, self._worker if self.parked else None, urgent=self._refused)
+            patience = self._seat.submit(self, urgent=self._refused or self.closing)
         except QueueFull:
             # What must run all the same, the teardown, is not refused a second time.
             self._refused = True
             self.threaded = False
             raise
+        return None if patience is None else loop.call_later(patience, self._expire)
+
+    def _expire(self) -> None:
+        if self._seat.withdraw(self):
+            self._expired = self._refused = True
+            self.land()
 
     def _wait_shielded(self) -> t.Generator[t.Any, t.Any, None]:
         loop = t.cast(asyncio.AbstractEventLoop, self.loop)
@@ -239,14 +300,18 @@ class _Waiting:
         self._awaited = awaited
 
     def __enter__(self) -> None:
-        self._driver._call = self._awaited
+        driver = self._driver
+        driver._call = self._awaited
+        if driver._cancelled is not None and not driver.closing and driver.loop is not None:
+            # The cancellation came before there was anything to pass it on to.
+            driver.loop.call_soon_threadsafe(self._awaited.cancel)
         if self._driver._worker is not None:
-            self._driver._seat.rest()
+            self._driver._worker.pool.rest()
 
     def __exit__(self, *exc_info: object) -> None:
         self._driver._call = None
         if self._driver._worker is not None:
-            self._driver._seat.resume()
+            self._driver._worker.pool.resume()
 
 
 class _CallingThread:
@@ -255,14 +320,12 @@ class _CallingThread:
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
 
-    def submit(self, job: Job, worker: Worker | None = None, urgent: bool = False) -> None:
+    def submit(self, job: Job, urgent: bool = False) -> None:
         self.inbox.put(job)
 
-    def rest(self) -> None:
-        """The thread is nobody else's: there is no slot to give up."""
-
-    def resume(self) -> None:
-        """Nothing was given up."""
+    def withdraw(self, job: Job) -> bool:
+        """The thread is nobody else's: it is never waited for."""
+        return False
 
 
 class ThreadDriver:
@@ -273,6 +336,8 @@ class ThreadDriver:
 
     :param context: as for :class:`Driver`.
     """
+
+    _task: asyncio.Task[None] | None = None
 
     def __init__(self, context: contextvars.Context) -> None:
         self._seat = _CallingThread()
@@ -292,14 +357,15 @@ class ThreadDriver:
 
     def _go_on_from_loop(self, driver: Driver) -> None:
         loop = driver.loop = background_loop_for_here()
-        loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
         inbox = self._seat.inbox
         try:
+            loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
             while (job := inbox.get()) is not None:
                 job.run(None)
                 job.deliver()
-        except KeyboardInterrupt:
-            loop.call_soon_threadsafe(lambda: self._task.cancel())
+        except BaseException:
+            # What a signal handler raises, of the user's (Ctrl-C) or of the server's.
+            loop.call_soon_threadsafe(self._abandon)
             raise
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
@@ -308,6 +374,10 @@ class ThreadDriver:
         self._task = t.cast(asyncio.AbstractEventLoop, driver.loop).create_task(
             self._finish(driver), context=context
         )
+
+    def _abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()

@@ -54,6 +54,8 @@ def _forget_after_fork() -> None:
     global _background, _background_lock
     _background = None
     _background_lock = threading.Lock()
+    # The stage that forked has its driver in the parent.
+    here.driver = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -86,6 +88,8 @@ def run_awaitable(awaitable: t.Awaitable[T]) -> T:
             return call.wait()
     finally:
         adopt(context)
+        # It holds the error there may be, whose traceback holds this frame.
+        del call
 
 
 def ensure_sync(func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -197,17 +201,25 @@ class _Call(t.Generic[T]):
         self._outcome: Future[T] = Future()
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
-        loop.call_soon_threadsafe(self._start)
 
     def wait(self) -> T:
+        """Have it run, and give its result."""
         try:
+            self._loop.call_soon_threadsafe(self._start)
             return self._outcome.result()
-        except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(self.cancel)
+        except BaseException:
+            # Not the outcome but a server's signal handler, if nothing has come of it yet.
+            if not (self._outcome.done() or self._loop.is_closed()):
+                self._loop.call_soon_threadsafe(self.cancel)
             raise
+        finally:
+            # The same.
+            del self
 
     def cancel(self) -> None:
-        """Cancel the awaitable; to be called on the loop."""
+        """Cancel the awaitable, once; to be called on the loop."""
+        if self._cancelled:
+            return
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
@@ -230,5 +242,7 @@ class _Call(t.Generic[T]):
         except BaseException as exc:
             # SystemExit too: it is for the thread that waits, and would end the loop here.
             self._outcome.set_exception(exc)
+            # The error's traceback holds this frame.
+            del self
         else:
             self._outcome.set_result(result)

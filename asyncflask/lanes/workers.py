@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import threading
 import typing as t
-from collections import deque
+from collections import OrderedDict
 from queue import Empty
 from queue import SimpleQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without work lives on."""
+IO_THREADS = 8
+"""Threads for the framework's own work with files."""
+SPARE = 4
+"""Threads beyond the limit, for what still has to be run when no other is free."""
 
 
 class Job(t.Protocol):
@@ -29,64 +33,95 @@ class Job(t.Protocol):
 
 
 class QueueFull(Exception):
-    """Every slot is taken and as many jobs wait as may."""
+    """There is no thread for a job, and it may not wait for one, or has waited too long."""
 
 
 class Worker:
-    """One thread and the inbox through which a single request can reach it."""
+    """One thread and the inbox through which a single request can reach it.
 
-    __slots__ = ("inbox",)
+    :param pool: the pool whose slots it takes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("inbox", "pool")
+
+    def __init__(self, pool: Workers) -> None:
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
+        self.pool = pool
+
+    def recall(self, job: Job) -> None:
+        """Have the parked worker go on with the request it is parked for; that waits for no slot.
+
+        Others may hold every slot and wait for what that request holds.
+        """
+        self.pool.resume()
+        self.inbox.put(job)
 
 
 class Workers:
     """A pool of threads in which at most *limit* jobs begin to run at the same time.
 
     Threads start on demand and end after :data:`IDLE_SECONDS` without work. Jobs that find no
-    free slot wait their turn, first come, first served. A worker that goes on with a request it
-    has begun does not wait: others may hold every slot and wait for what that request holds.
+    free slot wait their turn, first come, first served. Urgent ones do not: they may be what those
+    wait for who hold every slot, and have a few threads beyond the limit.
 
     :param limit: jobs that run at the same time.
     :param queue_limit: jobs that may wait beyond that; ``None`` for any number.
+    :param queue_timeout: seconds that a job may wait; ``None`` for any time.
     """
 
-    def __init__(self, limit: int = 40, queue_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        limit: int = 40,
+        queue_limit: int | None = None,
+        queue_timeout: float | None = None,
+    ) -> None:
         if limit < 1:
             raise ValueError(f"A worker pool needs at least one thread, not {limit!r}.")
         self.limit = limit
         self.queue_limit = queue_limit
+        self.queue_timeout = queue_timeout
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._backlog: deque[Job] = deque()
+        # Not a deque: who gives up leaves the queue from its midst.
+        self._backlog: OrderedDict[Job, None] = OrderedDict()
         self._busy = 0
         # Workers in (or on their way to) the shared queue, less the jobs put there for them.
         self._idle = 0
+        self._spare: Workers | None = None
 
-    def submit(self, job: Job, worker: Worker | None = None, urgent: bool = False) -> None:
+    def submit(self, job: Job, urgent: bool = False) -> float | None:
         """Have *job* run; may be called on any thread and never blocks.
 
-        :param worker: the parked worker that must run it; ``None`` for any.
-        :param urgent: whether the job may not be refused.
-        :raises QueueFull: for a new job that is not urgent, when ``queue_limit`` jobs wait.
+        :param urgent: whether the job may neither be refused nor wait for the others.
+        :returns: seconds after which the caller has to :meth:`withdraw` a job that still waits;
+            ``None`` if there is nothing to be done.
+        :raises QueueFull: for a job that is not urgent, when ``queue_limit`` jobs wait; for any
+            when there is no thread at all, nor can one be started.
         """
-        if worker is not None:
-            self.resume()
-            worker.inbox.put(job)
-            return
         with self._lock:
             if self._busy >= self.limit:
-                if not urgent and self._is_full():
-                    raise QueueFull(
-                        f"All {self.limit} threads are busy, {self.queue_limit} jobs wait."
-                    )
-                self._backlog.append(job)
-                return
-            self._busy += 1
-            hire = self._assign(job)
-        if hire:
-            self._start(job)
+                if not urgent:
+                    return self._enqueue(job)
+                hire = False
+            else:
+                urgent = False
+                self._busy += 1
+                hire = self._assign(job)
+        if urgent:
+            return self._submit_to_spare(job)
+        if not hire or self._start(job):
+            return None
+        if not self._busy and self.withdraw(job):
+            raise QueueFull("There is no thread, and none can be started.")
+        return self.queue_timeout
+
+    def withdraw(self, job: Job) -> bool:
+        """Take *job* out of the queue; false if it does not wait there (any more)."""
+        with self._lock:
+            waits = job in self._backlog
+            if waits:
+                del self._backlog[job]
+            return waits
 
     def rest(self) -> None:
         """Give up the calling worker's slot while it waits for something else."""
@@ -100,8 +135,21 @@ class Workers:
         with self._lock:
             self._busy += 1
 
-    def _is_full(self) -> bool:
-        return self.queue_limit is not None and len(self._backlog) >= self.queue_limit
+    def _enqueue(self, job: Job) -> float | None:
+        if self.queue_limit is not None and len(self._backlog) >= self.queue_limit:
+            raise QueueFull(f"All {self.limit} threads are busy, {self.queue_limit} jobs wait.")
+        self._backlog[job] = None
+        return self.queue_timeout
+
+    def _submit_to_spare(self, job: Job) -> float | None:
+        with self._lock:
+            spare = self._spare = self._spare or Workers(SPARE)
+        try:
+            return spare.submit(job)
+        except QueueFull:
+            with self._lock:
+                self._backlog[job] = None
+            return self.queue_timeout
 
     def _assign(self, job: Job) -> bool:
         """Hand *job*, which has a slot, to an idle thread; true if one must be started for it."""
@@ -116,23 +164,34 @@ class Workers:
         if self._busy > self.limit or not self._backlog:
             self._busy -= 1
             return None
-        job = self._backlog.popleft()
+        job, _ = self._backlog.popitem(last=False)
         return job if self._assign(job) else None
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job) -> bool:
+        """Start a thread for *job*, which has a slot; false if it has to wait for another one."""
         # In a list, since the thread keeps its arguments for as long as it runs.
-        threading.Thread(
+        thread = threading.Thread(
             target=self._work, args=([job],), name="asyncflask-worker", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no more threads. The next one that is done takes the job.
+            with self._lock:
+                self._busy -= 1
+                self._backlog[job] = None
+                self._backlog.move_to_end(job, last=False)
+            return False
+        return True
 
     def _work(self, first: list[Job]) -> None:
         job: Job | None = first.pop()
-        worker = Worker()
+        worker = Worker(self)
         while job is not None:
             if job.run(worker):
                 self.rest()
                 job.deliver()
-                # While the thread waits it keeps nothing of the last request alive.
+                # While the thread waits it keeps nothing of its last request alive.
                 job = None
                 following = worker.inbox.get()
                 # Released from its parking place, it has no slot: that was given up above.
@@ -148,6 +207,10 @@ class Workers:
 
     def _idle_until_needed(self) -> Job | None:
         with self._lock:
+            if self._backlog and self._busy < self.limit:
+                # A job for which no thread could be started.
+                self._busy += 1
+                return self._backlog.popitem(last=False)[0]
             self._idle += 1
         return self._wait()
 
@@ -164,18 +227,23 @@ class Workers:
                         return None
 
 
-_pools: dict[tuple[int, int | None], Workers] = {}
+_pools: dict[tuple[int, int | None, float | None], Workers] = {}
 _pools_lock = threading.Lock()
 
 
-def workers_for(limit: int, queue_limit: int | None) -> Workers:
-    """Give the process's pool of that size; applications of equal settings share one."""
-    key = (limit, queue_limit)
+def workers_for(limit: int, queue_limit: int | None, queue_timeout: float | None) -> Workers:
+    """Give the process's pool of that kind; applications of equal settings share one."""
+    key = (limit, queue_limit, queue_timeout)
     pool = _pools.get(key)
     if pool is None:
         with _pools_lock:
-            pool = _pools.setdefault(key, Workers(limit, queue_limit))
+            pool = _pools.setdefault(key, Workers(*key))
     return pool
+
+
+def io_workers() -> Workers:
+    """Give the pool for the framework's own blocking work, which no user code can fill."""
+    return workers_for(IO_THREADS, None, None)
 
 
 def _forget_after_fork() -> None:

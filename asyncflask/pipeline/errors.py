@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from werkzeug.exceptions import HTTPException
@@ -10,6 +11,12 @@ from .. import typing as ft
 
 HandlersByClass: t.TypeAlias = dict[type[Exception], ft.ErrorHandlerCallable]
 HandlersByCode: t.TypeAlias = dict[int | None, HandlersByClass]
+_PACKAGE: t.Final = __name__.partition(".")[0]
+_OVER: t.Final = frozenset(
+    f"{_PACKAGE}.{name}" for name in ("pipeline.stages", "lanes.stage", "teardown")
+)
+"""Modules whose frames have ended with the pipeline; to empty one that waits would end it."""
+
 ErrorHandlerSpec: t.TypeAlias = dict[ft.AppOrBlueprintKey, HandlersByCode]
 
 
@@ -38,6 +45,31 @@ def find_handler(
             if handler is not None:
                 return handler
     return None
+
+
+def forget_errors(
+    unhandled: BaseException | None, handled: BaseException | None, routing: HTTPException | None
+) -> None:
+    """Part errors that were answered from their request, once it has been torn down.
+
+    The pipeline's frames in their tracebacks hold the request, and with it what may hold the
+    error: a circle that only the garbage collector would find, and whatever the request has open
+    would stay open till then. Those frames are emptied; what a traceback shows, and the frames
+    of the user's code, are left alone.
+
+    :param routing: what matching found; it stays with the request, without its traceback.
+    """
+    if routing is not None:
+        routing.__traceback__ = routing.__context__ = None
+    for error in (unhandled, handled):
+        traceback = None if error is None else error.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if frame.f_globals.get("__name__") in _OVER:
+                with contextlib.suppress(RuntimeError):
+                    # That of the caller is not over yet.
+                    frame.clear()
+            traceback = traceback.tb_next
 
 
 def _codes(cls: type[BaseException]) -> tuple[int | None, ...]:

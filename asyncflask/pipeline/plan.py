@@ -7,6 +7,7 @@ import typing as t
 
 from ..lanes import ASYNC
 from ..lanes import colour_of
+from ..lanes import IO
 from ..lanes import is_async
 from ..lanes import Stage
 from ..lanes import SYNC
@@ -155,7 +156,7 @@ def _may_run_on_loop(view: t.Callable[..., t.Any] | None) -> bool:
     """Whether a view, or the one inside a decorator, could not wait for the request's body."""
     if view is None:
         return False
-    return colour_of(view) != SYNC or is_async(inspect.unwrap(view))
+    return colour_of(view) not in (SYNC, IO) or is_async(inspect.unwrap(view))
 
 
 def _stages(

@@ -23,8 +23,11 @@ from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import cancelled_once
+from ..lanes import IO
+from ..lanes import io_workers
 from ..lanes import Lane
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import Stage
 from ..lanes import SYNC
 from ..lanes import to_loop
@@ -36,6 +39,7 @@ from ..teardown import call_override
 from ..teardown import propagates
 from ..teardown import send_signal
 from . import returns
+from .errors import forget_errors
 from .plan import stage_of
 
 if t.TYPE_CHECKING:
@@ -70,6 +74,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
             response = _refuse(app, ctx)
         except ClientLeft as exc:
             error = exc
+            release_streams(ctx)
             response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
         except Exception as exc:
             error = exc
@@ -78,15 +83,22 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         return response
     except BaseException as exc:
         error = error or exc
+        release_streams(ctx)
         raise
     finally:
         ctx.deferred = None
         if ctx._cv_tokens:
             await _close(app, ctx, lane, error)
+        if ctx.response is not None and (error or ctx.error or ctx.request.routing_exception):
+            forget_errors(error, ctx.error, ctx.request.routing_exception)
+            ctx.error = None
+        # Its traceback holds this frame.
+        del error
 
 
 async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
     """Answer an error that nobody has handled so far."""
+    release_streams(ctx)
     if "plan" not in vars(ctx):
         # The push failed half-way: opening the session, or in a converter of the router.
         ctx.refresh_plan()
@@ -124,6 +136,7 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     except QueueFull:
         raise
     except Exception as exc:
+        ctx.error = exc
         release_streams(ctx)
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
     if app._overrides:
@@ -328,9 +341,13 @@ async def _finalize_step(
 
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
     func, colour = view
-    if colour == SYNC and not lane.threaded:
-        await to_thread()
-    rv = func(**ctx.request.view_args)  # type: ignore[arg-type]
+    view_args: dict[str, t.Any] = ctx.request.view_args  # type: ignore[assignment]
+    if colour == IO and not lane.threaded:
+        rv = await run_sync(io_workers(), functools.partial(func, **view_args))
+    else:
+        if colour == SYNC and not lane.threaded:
+            await to_thread()
+        rv = func(**view_args)
     if hasattr(rv, "__await__"):
         # A decorator around an async view, or a class with methods of both colours.
         if not ctx.plan.streams_body:
@@ -348,21 +365,29 @@ async def _until_client_leaves(
     outcome: list[t.Any] = []
     error: Exception | None = None
 
-    async def watch() -> None:
-        await request.client_left()
-        group.cancel_scope.cancel()
+    watching = anyio.CancelScope()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        # A scope of its own: of tasks that are cancelled with their group, it keeps the error.
+        with watching:
+            await request.client_left()
+            scope.cancel()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(watch)
+        group.start_soon(watch, group.cancel_scope)
         try:
             with anyio.CancelScope() as scope:
                 outcome.append(await cancelled_once(view(**view_args), scope))
         except Exception as exc:
             # Raised outside of the group, which would wrap it.
             error = exc
-        group.cancel_scope.cancel()
+        watching.cancel()
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
     if not outcome:
         raise ClientLeft(f"The client of {request.path!r} has left.")
     return outcome[0]
@@ -396,6 +421,7 @@ async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -
 
 def _refuse(app: Flask, ctx: RequestContext) -> Response:
     """Answer a request for which there is no thread and no place to wait for one."""
+    release_streams(ctx)
     return returns.make_response(app, ctx.request, ServiceUnavailable(retry_after=RETRY_AFTER))
 
 

@@ -32,6 +32,9 @@ class Lint:
     :param app: the application.
     """
 
+    #: How many exchanges were checked in this process.
+    checked = 0
+
     def __init__(self, app: t.Callable[..., t.Awaitable[None]]) -> None:
         self.app = app
         self.violations: list[Violation] = []
@@ -40,6 +43,7 @@ class Lint:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        Lint.checked += 1
         exchange = _Exchange(scope, receive, send, self.violations)
         await self.app(scope, exchange.receive, exchange.send)
         exchange.finish()

@@ -59,7 +59,8 @@ class Pings:
         :returns: the figure, for the table of measured ones.
         """
         assert len(self.taken) >= at_least, f"only {len(self.taken)} answers"
-        assert self.p99 <= self.allowed(bound), f"{self.figure()}, allowed {self.allowed(bound):.3f}"
+        allowed = self.allowed(bound)
+        assert self.p99 <= allowed, f"{self.figure()}, allowed {allowed:.3f} s"
         return self.figure()
 
     def figure(self) -> str:
@@ -77,7 +78,9 @@ def percentile(values: t.Sequence[float], percent: float) -> float:
 
 
 @contextlib.contextmanager
-def pinging(server: Server, path: str = "/ping", control: Server | None = None) -> t.Iterator[Pings]:
+def pinging(
+    server: Server, path: str = "/ping", control: Server | None = None
+) -> t.Iterator[Pings]:
     """Ask a server, and a control beside it, for a path during the block.
 
     :param control: another server, of which the same path is asked.

@@ -6,11 +6,15 @@ import typing as t
 
 import pytest
 
+import asyncflask.app
+from asyncflask import Flask
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 from tests.kit.lint import Lint
+from tests.kit.lint import Violation
+from tests.kit.server import serve
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.case("A45")]
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
@@ -84,3 +88,32 @@ async def test_it_is_content_with_a_bodiless_head() -> None:
     assert (await fetch(head, "HEAD")).header("content-length") == "2"
     with pytest.raises(AssertionError):
         await fetch(head, "GET")
+
+
+def break_application(monkeypatch: pytest.MonkeyPatch) -> Flask:
+    async def broken(app: Flask, scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        await send(start())
+        await send({**BODY, "body": "text"})
+
+    monkeypatch.setattr(asyncflask.app, "handle_http", broken)
+    return Flask(__name__)
+
+
+async def test_it_is_around_the_application_in_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = break_application(monkeypatch)
+    with pytest.raises(Violation, match="no bytes"):
+        await app.async_test_client().get("/")
+    with pytest.raises(Violation, match="no bytes"):
+        app.test_client(transport="asgi").get("/")
+
+
+def test_it_is_around_what_is_served() -> None:
+    source = """
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"X-A", b"a")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+    """
+    with pytest.raises(AssertionError, match="no lower-case token"):
+        with serve(source, "--lifespan=off") as server:
+            server.get("/")
