@@ -15,6 +15,8 @@ from .drive import LIMIT
 #: The teardown functions in the order they must run in.
 ORDER = ["bp", "app 2", "app 1", "context 2", "context 1"]
 
+Told: t.TypeAlias = type[BaseException] | None
+
 
 class Problem(Exception):
     """What goes wrong in these applications."""
@@ -90,10 +92,10 @@ class Torn:
         self.app.register_blueprint(self.bp)
         return self.app
 
-    def check(self, told: type[BaseException] | None, *order: str) -> None:
+    def check(self, told: Told | tuple[Told, ...], *order: str) -> None:
         """Assert that everything was torn down as it must be.
 
-        :param told: the class of what each teardown function has to get.
+        :param told: the class of what each teardown function has to get, or several to choose from.
         :param order: the names of teardown functions that must run, if they are not all.
         """
         began = [name for name, what in self.log if what == "begins"]
@@ -105,7 +107,9 @@ class Torn:
         assert began[-len(torn_down) :] == torn_down, self.log
         interrupted = [(n, w) for n, w in self.log[1::2] if n in ORDER and w not in OWN_ENDS]
         assert interrupted == [], self.log
-        assert {type(exc) for exc in self.told.values()} == {type(None) if not told else told}
+        classes = {type(exc) if exc is not None else None for exc in self.told.values()}
+        assert len(classes) == 1, self.told
+        assert classes <= set(told if isinstance(told, tuple) else (told,)), self.told
 
     def _teardown(self, name: str, painted: dict[str, str]) -> t.Any:
         return self.step(name, functools.partial(self._note, name), painted[name])
