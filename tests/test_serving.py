@@ -131,6 +131,7 @@ def test_an_error_before_the_first_chunk_is_a_plain_500(server: Server, colour: 
     assert server.wait_for_output("no chunk 0\n", logged + 1)
 
 
+@pytest.mark.case("A44")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("length", ["", "?length"])
 @pytest.mark.parametrize("at", [1, 2])
@@ -249,6 +250,7 @@ def test_a_stream_under_way_ends_before_the_server_does() -> None:
     assert server.output.index("Shutting down") < server.output.index("goodbye")
 
 
+@pytest.mark.case("A1")
 def test_what_the_server_cancels_is_closed_and_torn_down() -> None:
     source = r"""
     import asyncio
