@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import typing as t
 
 import pytest
 
+from asyncflask import Flask
 from asyncflask import Response
+from asyncflask import stream_with_context
 from tests.kit.drive import Exchange
 from tests.kit.leaks import no_tasks_left
 from tests.kit.torn import ORDER
+from tests.kit.torn import Problem
 from tests.kit.torn import Torn
 
 pytestmark = [pytest.mark.anyio, pytest.mark.case("A1")]
