@@ -133,12 +133,18 @@ class Flask(App):
             )
         # A bound method would keep the application alive through its own view functions.
         app_ref = weakref.ref(self)
+
+        def send_static_file(**kwargs: t.Any) -> Response:
+            return app_ref().send_static_file(**kwargs)  # type: ignore[union-attr]
+
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
             host=static_host,
-            view_func=lambda **kwargs: app_ref().send_static_file(**kwargs),  # type: ignore[union-attr]
+            view_func=send_static_file,
         )
+        if self._alone_sends_files():
+            self._file_views.append(send_static_file)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)

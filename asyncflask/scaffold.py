@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
 import typing as t
@@ -195,6 +196,11 @@ class Scaffold:
         # Asked here since send_file knows only the application's answer.
         max_age = self.get_send_file_max_age(filename)
         return send_from_directory(folder, filename, max_age=max_age)
+
+    def _alone_sends_files(self) -> bool:
+        """Tell whether no code of the user's has a part in answering with a static file."""
+        names = ("get_send_file_max_age", "send_static_file")
+        return all(inspect.getattr_static(self, name) is vars(Scaffold)[name] for name in names)
 
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = None

@@ -35,6 +35,7 @@ from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
 from .lanes import current_task
+from .lanes import file_workers
 from .lanes import iterate_async
 from .lanes import portal
 from .lanes import run_sync
@@ -53,7 +54,6 @@ if t.TYPE_CHECKING:
     from starlette.types import Scope
     from werkzeug.routing import Rule
 
-    from .lanes.workers import Workers
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
@@ -88,7 +88,6 @@ class Request(TolerantRequest):
     """The server's ``receive``, ``None`` under WSGI."""
     server_context: contextvars.Context
     """The Context the server called the application in."""
-    workers: Workers
     """The pool for what blocks."""
     raw_headers: dict[bytes, bytes] | None = None
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
@@ -122,7 +121,7 @@ class Request(TolerantRequest):
         origin = source.get("werkzeug.request")
         request = cls(source)
         if isinstance(origin, Request) and origin.scope is not None:
-            for name in ("scope", "body", "receive", "workers", "server_context"):
+            for name in ("scope", "body", "receive", "server_context"):
                 if hasattr(origin, name):
                     setattr(request, name, getattr(origin, name))
         return request
@@ -383,7 +382,7 @@ class Request(TolerantRequest):
             self.routing_exception = check_length(self.headers.get("content-length"))
         task = None if empty else current_task()
         context = self.server_context
-        body = Body(receive, length, timeout, self.workers, context, task, empty)
+        body = Body(receive, length, timeout, context, task, empty)
         if "environ" in self.__dict__:
             # Made before there was a body, for a subclass that wants to be called with it.
             self.environ["wsgi.input"] = body.open()
@@ -533,7 +532,8 @@ class Request(TolerantRequest):
         self._loaded = True
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
-        workers = current_app._workers if self.scope is None else self.workers
+        # Under WSGI it is the client that is waited for, not a file.
+        workers = current_app._workers if self.scope is None else file_workers()
         return await run_sync(workers, func, *args)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextvars
+import io
 import typing as t
 
 import anyio
 import anyio.lowlevel
+from werkzeug.wsgi import _RangeWrapper
 from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
+from ..lanes import file_workers
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
@@ -37,6 +41,7 @@ FILE_CHUNK: t.Final = 256 * 1024
 
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
+_PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
 _END: t.Final = object()
 
 
@@ -52,11 +57,9 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         await _send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
     context = contextvars.copy_context()
-    workers = app._workers
-    driver = Driver(context, workers)
+    driver = Driver(context, app._workers)
     request = app.request_class.from_scope(scope)
     request.receive = receive
-    request.workers = workers
     request.server_context = contextvars.copy_context()
     raw = request.raw_headers or dict(scope["headers"])
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
@@ -267,7 +270,15 @@ def _chunks(
     if type(file) is FileWrapper:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
+    if _is_plain_file(body):
+        return lambda: run_sync(file_workers(), next, iterator, _END)
     return lambda: driver.drive(_next_sync(iterator))
+
+
+def _is_plain_file(body: t.Any) -> bool:
+    """Tell whether no code but the framework's and Python's own reads and closes a body."""
+    wrapper = body.iterable if type(body) is _RangeWrapper else body
+    return isinstance(wrapper, FileWrapper) and type(wrapper.file) in _PLAIN_FILES
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
@@ -296,7 +307,9 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if response._on_close or hasattr(response.response, "close"):
+        if not response._on_close and _is_plain_file(response.response):
+            await run_sync(file_workers(), response.close)
+        elif response._on_close or hasattr(response.response, "close"):
             await _to_thread_in_any_case()
             response.close()
             await to_loop()

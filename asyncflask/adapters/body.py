@@ -23,6 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
 from ..lanes import current_task
+from ..lanes import file_workers
 from ..lanes import outside
 from ..lanes import run_awaitable
 from ..lanes import run_sync
@@ -33,7 +34,6 @@ if t.TYPE_CHECKING:
     from starlette.types import Message
     from starlette.types import Receive
 
-    from ..lanes.workers import Workers
 
 IN_MEMORY: t.Final = 1024 * 1024
 """Bytes of a loaded body that stay in memory; a larger one goes to a temporary file."""
@@ -49,7 +49,6 @@ class Body:
     :param receive: the server's.
     :param length: the declared Content-Length in bytes, if any.
     :param timeout: seconds without a byte after which the client gets a 408; ``None``: no limit.
-    :param workers: the pool on which a large body is written to its file.
     :param server_context: the Context the server called the application in.
     :param server_task: the task it did that in; ``None`` on a loop that is not asyncio's.
     :param empty: whether no body is expected, only the client's leaving.
@@ -60,7 +59,6 @@ class Body:
         receive: Receive,
         length: int | None,
         timeout: float | None,
-        workers: Workers,
         server_context: contextvars.Context,
         server_task: asyncio.Task[t.Any] | None,
         empty: bool = False,
@@ -72,7 +70,6 @@ class Body:
         self._incoming: asyncio.Future[None] | None = None
         self._length = length
         self._timeout = timeout
-        self._workers = workers
         self._buffer = bytearray()
         self._room: anyio.Event | None = None
         self._taken = 0
@@ -353,7 +350,7 @@ class Body:
         """Have the buffer written on a thread."""
         data, self._buffer = self._buffer, bytearray()
         try:
-            await run_sync(self._workers, write, data)
+            await run_sync(file_workers(), write, data)
         except BaseException:
             # What was written of it, or is still being written, is not known.
             self._fail(RuntimeError("The body could not be written to its temporary file."))

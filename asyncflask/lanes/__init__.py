@@ -25,5 +25,6 @@ from .stage import outside as outside
 from .stage import Stage as Stage
 from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
+from .workers import file_workers as file_workers
 from .workers import QueueFull as QueueFull
 from .workers import workers_for as workers_for

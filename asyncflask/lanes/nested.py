@@ -177,7 +177,11 @@ class _Errand:
             workers.withdraw(self)
             raise
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                # Its traceback holds this frame.
+                self._error = None
         return self._result
 
 

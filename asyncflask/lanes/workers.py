@@ -16,6 +16,8 @@ from queue import SimpleQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without work lives on."""
+FILE_THREADS = 8
+"""Threads for what the framework itself does with files and large bodies."""
 SPARE = 4
 """Threads beyond the limit, for what still has to be run when no other is free."""
 
@@ -220,17 +222,26 @@ class Workers:
                         return None
 
 
-_pools: dict[tuple[int, int | None, float | None], Workers] = {}
+_pools: dict[tuple[t.Any, ...], Workers] = {}
 _pools_lock = threading.Lock()
 
 
 def workers_for(limit: int, queue_limit: int | None, queue_timeout: float | None) -> Workers:
     """Give the process's pool of that kind; applications of equal settings share one."""
-    key = (limit, queue_limit, queue_timeout)
+    return _pool("views", limit, queue_limit, queue_timeout)
+
+
+def file_workers() -> Workers:
+    """Give the process's pool for files and large bodies, where no user code can hold a thread."""
+    return _pool("files", FILE_THREADS, None, None)
+
+
+def _pool(use: str, *settings: t.Any) -> Workers:
+    key = (use, *settings)
     pool = _pools.get(key)
     if pool is None:
         with _pools_lock:
-            pool = _pools.setdefault(key, Workers(*key))
+            pool = _pools.setdefault(key, Workers(*settings))
     return pool
 
 

@@ -97,6 +97,7 @@ class Plan:
         "endpoint",
         "loads_body",
         "preprocessors",
+        "reads_files",
         "starts_on_thread",
         "streams_body",
         "teardown",
@@ -114,6 +115,7 @@ class Plan:
         self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
         self.view = None if view is None else stage_of(app, view)
+        self.reads_files = any(view is own for own in app._file_views)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)

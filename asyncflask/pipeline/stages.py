@@ -23,8 +23,10 @@ from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import cancelled_once
+from ..lanes import file_workers
 from ..lanes import Lane
 from ..lanes import QueueFull
+from ..lanes import run_sync
 from ..lanes import Stage
 from ..lanes import SYNC
 from ..lanes import to_loop
@@ -339,6 +341,9 @@ async def _finalize_step(
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
     func, colour = view
     if colour == SYNC and not lane.threaded:
+        if ctx.plan.reads_files and ctx.request.scope is not None:
+            view_args: dict[str, t.Any] = ctx.request.view_args  # type: ignore[assignment]
+            return await run_sync(file_workers(), functools.partial(func, **view_args))
         await to_thread()
     rv = func(**ctx.request.view_args)  # type: ignore[arg-type]
     if hasattr(rv, "__await__"):
