@@ -30,6 +30,7 @@ from .helpers import get_debug_flag
 from .helpers import get_load_dotenv
 from .lanes import async_to_sync
 from .lanes import colour_of
+from .lanes import does_io
 from .lanes import ensure_sync
 from .lanes import Lane
 from .lanes import Stage
@@ -133,18 +134,12 @@ class Flask(App):
             )
         # A bound method would keep the application alive through its own view functions.
         app_ref = weakref.ref(self)
-
-        def send_static_file(**kwargs: t.Any) -> Response:
-            return app_ref().send_static_file(**kwargs)  # type: ignore[union-attr]
-
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
             host=static_host,
-            view_func=send_static_file,
+            view_func=does_io(lambda **kwargs: app_ref().send_static_file(**kwargs)),  # type: ignore[union-attr]
         )
-        if self._alone_sends_files():
-            self._file_views.append(send_static_file)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)

@@ -223,8 +223,6 @@ class App(Scaffold):
         self.after_serving_funcs: list[t.Callable[[], t.Any]] = []
         self.while_serving_gens: list[t.Callable[[], t.Any]] = []
         self._got_first_request = False
-        # Views that only read files, and no code of the user's.
-        self._file_views: list[t.Callable[..., t.Any]] = []
 
     @property
     def got_first_request(self) -> bool:

@@ -252,12 +252,11 @@ class Blueprint(Scaffold):
         state = self.make_setup_state(app, options, first_registration)
 
         if self.has_static_folder:
-            view = self.send_static_file
             state.add_url_rule(
-                f"{self.static_url_path}/<path:filename>", view_func=view, endpoint="static"
+                f"{self.static_url_path}/<path:filename>",
+                view_func=self.send_static_file,
+                endpoint="static",
             )
-            if self._alone_sends_files():
-                app._file_views.append(view)
         self._merge_blueprint_funcs(app, name)
         for deferred in self.deferred_functions:
             deferred(state)

@@ -294,6 +294,7 @@ class AppContext(_Context):
             await send_signal(lane, appcontext_pushed, self.app)
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        closing, lane.closing = lane.closing, True
         try:
             if len(self._cv_tokens) == 1:
                 app = self.app
@@ -308,6 +309,7 @@ class AppContext(_Context):
                 await to_thread()
             current = _cv_app.get(None)
             _reset(_cv_app, self._cv_tokens)
+            lane.closing = closing
         if current is not self:
             raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
         if appcontext_popped.receivers:
@@ -476,7 +478,7 @@ class RequestContext(_Context):
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         last = len(self._cv_tokens) == 1
         request = self.request
-        lane.closing = True
+        closing, lane.closing = lane.closing, True
         try:
             if last:
                 if self.plan is None:
@@ -495,7 +497,7 @@ class RequestContext(_Context):
                 request.forget_environ()
             if app_ctx is not None:
                 await app_ctx._pop(lane, exc)
-            lane.closing = False
+            lane.closing = closing
         if current is not self:
             raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
 

@@ -83,10 +83,10 @@ class Router:
         """Whether nothing but path and method decides on this request."""
         app = ctx.app
         request = ctx.request
-        raw = request.raw_headers
-        if raw is None or b"upgrade" in raw or request.trusted_hosts is not None:
+        raw, scope = request.raw_headers, request.scope
+        if raw is None or scope is None or b"upgrade" in raw or request.trusted_hosts is not None:
             return False
-        if len(raw) != len(request.scope["headers"]):  # type: ignore[index]
+        if len(raw) != len(scope.get("headers", ())):
             # Some header is there twice; it may be the host.
             return False
         if (

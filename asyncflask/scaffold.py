@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import sys
 import typing as t
@@ -23,6 +22,7 @@ from .globals import current_app
 from .helpers import _endpoint_from_view_func as _endpoint_from_view_func
 from .helpers import get_root_path
 from .helpers import send_from_directory
+from .lanes import does_io
 from .templating import _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
@@ -181,6 +181,7 @@ class Scaffold:
         value: timedelta | int | None = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]
         return int(value.total_seconds()) if isinstance(value, timedelta) else value
 
+    @does_io
     def send_static_file(self, filename: str) -> Response:
         """Answer with a file from the static folder; the view function of the static route.
 
@@ -196,11 +197,6 @@ class Scaffold:
         # Asked here since send_file knows only the application's answer.
         max_age = self.get_send_file_max_age(filename)
         return send_from_directory(folder, filename, max_age=max_age)
-
-    def _alone_sends_files(self) -> bool:
-        """Tell whether no code of the user's has a part in answering with a static file."""
-        names = ("get_send_file_max_age", "send_static_file")
-        return all(inspect.getattr_static(self, name) is vars(Scaffold)[name] for name in names)
 
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = None

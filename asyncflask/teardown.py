@@ -9,6 +9,7 @@ import anyio
 
 from .lanes import ASYNC
 from .lanes import call
+from .lanes import call_to_end
 from .lanes import colour_of
 from .lanes import current_task
 from .lanes import Lane
@@ -89,7 +90,14 @@ async def teardown_stage(
 ) -> None:
     """Run the teardown method *name* of the application, overridden or not."""
     override = app._overrides.get(name)
-    if override is not None:
+    if override is not None and override[1] == ASYNC and not lane.bound:
+        if lane.threaded:
+            await to_loop()
+        # It awaits super() on this very lane, so in this very task: only scopes are held off.
+        # Behind a sync method each way to the loop has a task of its own, and needs none of it.
+        with anyio.CancelScope(shield=True):
+            await call_override(ctx, lane, override, exc)
+    elif override is not None:
         await call_override(ctx, lane, override, exc)
     elif name == "do_teardown_request":
         await teardown_request(ctx, lane, exc)
@@ -118,12 +126,9 @@ async def _tear_down(
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
     receivers = _receivers(signal, app, exc=exc) if signal.receivers else ()
-    for (func, colour), args in [*((stage, (exc,)) for stage in stages), *receivers]:
+    for stage, args in [*((stage, (exc,)) for stage in stages), *receivers]:
         try:
-            if colour == ASYNC:
-                await _call_shielded(lane, func, args)
-            else:
-                await call(lane, (func, colour), *args)
+            await call_to_end(lane, stage, *args)
         except BaseException as error:
             errors.append(error)
     try:
@@ -134,19 +139,6 @@ async def _tear_down(
     finally:
         # Their tracebacks hold this frame.
         del errors
-
-
-async def _call_shielded(
-    lane: Lane, func: t.Callable[..., t.Awaitable[t.Any]], args: tuple[t.Any, ...]
-) -> None:
-    """Call an async teardown with the cancellation that may have ended the request held off.
-
-    asyncio.shield() does not hold against anyio's cancellation, which comes again and again.
-    """
-    if lane.threaded:
-        await to_loop()
-    with anyio.CancelScope(shield=True):
-        await func(*args)
 
 
 def propagates(app: Flask) -> bool:

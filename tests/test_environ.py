@@ -280,6 +280,7 @@ def test_repeated_headers_are_joined_as_by_a_wsgi_server() -> None:
     assert (environ["HTTP_COOKIE"], environ["HTTP_X_A"]) == ("a=1; b=2", "1,2,")
 
 
+@pytest.mark.case("A26")
 async def test_headers_with_an_underscore_are_nobody_s_word() -> None:
     app = Flask(__name__)
 

@@ -228,6 +228,7 @@ FAILING_STARTS = {
 ERRORS = [LookupError("no pool"), ExceptionGroup("several", [LookupError("no pool")])]
 
 
+@pytest.mark.case("A36")
 @pytest.mark.parametrize("error", [*ERRORS, SystemExit("no pool")], ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("where", FAILING_STARTS)
 async def test_a_failing_start_is_reported_with_everything_undone_in_reverse(
@@ -242,6 +243,7 @@ async def test_a_failing_start_is_reported_with_everything_undone_in_reverse(
     assert log == FAILING_STARTS[where]
 
 
+@pytest.mark.case("A36")
 async def test_a_lifespan_that_cannot_be_entered_is_reported(log: Log) -> None:
     @contextlib.asynccontextmanager
     async def lifespan(app: Flask) -> t.AsyncIterator[None]:
@@ -256,6 +258,7 @@ async def test_a_lifespan_that_cannot_be_entered_is_reported(log: Log) -> None:
     assert log == []
 
 
+@pytest.mark.case("A36")
 async def test_a_lifespan_that_hides_an_error_hides_no_failing_start(app: Flask) -> None:
     @contextlib.asynccontextmanager
     async def lifespan(app: Flask) -> t.AsyncIterator[None]:
@@ -267,6 +270,7 @@ async def test_a_lifespan_that_hides_an_error_hides_no_failing_start(app: Flask)
     assert (await Lifespan(app).start())["type"] == "lifespan.startup.failed"
 
 
+@pytest.mark.case("A36")
 @pytest.mark.parametrize(
     "failing",
     [["stop1"], ["stop2"], ["after1"], ["after2"], ["stop1", "stop2", "after1", "after2"]],
@@ -286,6 +290,7 @@ async def test_a_failing_shutdown_is_reported_after_everything_was_tried(
     assert log == WHOLE_START + WHOLE_STOP
 
 
+@pytest.mark.case("A36")
 @pytest.mark.parametrize("by", ["task", "scope"])
 async def test_a_server_that_ends_without_a_word_has_everything_undone(log: Log, by: str) -> None:
     async def pause() -> None:

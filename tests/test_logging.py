@@ -230,6 +230,7 @@ def test_requests_are_logged_as_by_flask(name: str, transport: str) -> None:
 
 @each_transport
 @each_colour
+@pytest.mark.case("A34")
 def test_an_error_is_logged_once_with_its_traceback(
     app: Flask, asynchronous: bool, transport: str
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_failing_teardown_is_logged_once(app: Flask, hook: str, transport: str
         ("/%5c", "/\\\\"),
     ],
 )
+@pytest.mark.case("A34")
 def test_no_path_forges_a_line_of_the_log(
     app: Flask, path: str, logged: str, transport: str
 ) -> None:
@@ -272,6 +274,7 @@ def test_no_path_forges_a_line_of_the_log(
     assert records.lines == [("ERROR", f"Exception on {logged} [GET]", LookupError)]
 
 
+@pytest.mark.case("A34")
 def test_a_path_with_percent_signs_is_logged_as_it_is(app: Flask) -> None:
     app.before_request(fail)
     records = Records(app.logger)

@@ -327,6 +327,7 @@ def test_an_overridden_url_adapter_is_asked_every_time() -> None:
 # -- hosts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.case("A26")
 def test_hosts_that_are_none_are_refused_each_time_and_no_others() -> None:
     app = make_small_app()
     for _ in range(2):
@@ -344,6 +345,7 @@ def test_any_number_of_hosts_may_be_asked_for() -> None:
     assert client.get("/", headers={"Host": "a..b"}).status_code == 400
 
 
+@pytest.mark.case("A26")
 def test_trusted_hosts_count_from_the_next_request() -> None:
     app = make_small_app()
     assert ask(app, headers={"Host": "evil.test"}) == [(200, "one")]
@@ -354,6 +356,7 @@ def test_trusted_hosts_count_from_the_next_request() -> None:
     assert ask(app, headers={"Host": "evil.test"}) == [(200, "one")]
 
 
+@pytest.mark.case("A26")
 def test_trusted_hosts_of_a_request_class_count() -> None:
     class Strict(Request):
         trusted_hosts = ["good.test"]
@@ -415,6 +418,7 @@ def as_browser(base: str, location: str) -> str:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("host", ["localhost", "bad.test", "BAD.test", "bad.test:80", "b.t:81"])
+@pytest.mark.case("A33")
 def test_redirects_of_the_router_name_no_host(transport: str, host: str) -> None:
     client = make_redirecting_app().test_client(transport=transport)
     redirected = 0
@@ -449,6 +453,7 @@ def test_a_redirect_leads_where_flasks_leads(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.case("A33")
 def test_a_redirect_below_a_mount_keeps_the_prefix(transport: str) -> None:
     client = make_redirecting_app().test_client(transport=transport)
     response = client.get("/x", base_url="http://localhost/mounted")
@@ -481,6 +486,7 @@ def test_a_redirect_to_another_host_is_absolute(transport: str) -> None:
         ("a", "a"),
     ],
 )
+@pytest.mark.case("A33")
 def test_a_redirect_that_a_view_raises_goes_the_same_way(
     transport: str, raised: str, sent: str
 ) -> None:

@@ -66,6 +66,7 @@ def kept_alive(server: Server, path: str, count: int) -> list[str]:
     return answers
 
 
+@pytest.mark.case("A5")
 @pytest.mark.parametrize("path", ["/leave", "/leave-async"])
 def test_pipelined_requests_see_nothing_of_each_other(server: Server, path: str) -> None:
     expected = {
@@ -76,12 +77,14 @@ def test_pipelined_requests_see_nothing_of_each_other(server: Server, path: str)
     assert set(pipelined(server, path)) == expected
 
 
+@pytest.mark.case("A5")
 @pytest.mark.parametrize("path", ["/leave", "/leave-async"])
 def test_requests_after_a_large_body_see_nothing_of_it(server: Server, path: str) -> None:
     expected = [f"{path}/{number} found nothing None" for number in range(50)]
     assert kept_alive(server, path, 50) == expected
 
 
+@pytest.mark.case("A5")
 @pytest.mark.parametrize("control", ["control", "starlette_control"])
 @pytest.mark.parametrize(("loop", "parser"), SERVERS[1:3])
 def test_the_server_does_pass_variables_on_without_the_framework(
@@ -95,6 +98,7 @@ def test_the_server_does_pass_variables_on_without_the_framework(
         assert ("found /leave/0" in after_bodies) == (loop == "asyncio")
 
 
+@pytest.mark.case("A5")
 def test_pipelined_responses_come_in_order(server: Server) -> None:
     turns = [20, 0, 10, 0]
     with server.connect() as connection:
@@ -122,6 +126,7 @@ def test_the_head_comes_with_the_first_chunk_and_each_chunk_at_once(server: Serv
         assert read(connection) == (200, b"pong")
 
 
+@pytest.mark.case("A44")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_an_error_before_the_first_chunk_is_a_plain_500(server: Server, colour: str) -> None:
     logged = server.output.count("no chunk 0\n")
@@ -131,6 +136,7 @@ def test_an_error_before_the_first_chunk_is_a_plain_500(server: Server, colour: 
     assert server.wait_for_output("no chunk 0\n", logged + 1)
 
 
+@pytest.mark.case("A44")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("length", ["", "?length"])
 @pytest.mark.parametrize("at", [1, 2])
@@ -149,6 +155,7 @@ def test_an_error_after_it_is_never_a_clean_end(
     assert server.wait_for_output(f"no chunk {at}\n", logged + 1).count("Traceback") > 0
 
 
+@pytest.mark.case("A15")
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("kind", ["tight", "waiting", "sync"])
 def test_a_stream_is_closed_when_its_client_leaves(server: Server, kind: str, end: str) -> None:
@@ -173,6 +180,7 @@ def test_a_view_is_cancelled_when_its_client_leaves(server: Server) -> None:
 # -- responses -------------------------------------------------------------------------------------
 
 
+@pytest.mark.case("A25")
 @pytest.mark.parametrize("kind", ["status", "name", "value", "blank"])
 def test_what_cannot_be_sent_is_a_500_and_the_connection_goes_on(server: Server, kind: str) -> None:
     with server.connect() as connection:
@@ -249,6 +257,7 @@ def test_a_stream_under_way_ends_before_the_server_does() -> None:
     assert server.output.index("Shutting down") < server.output.index("goodbye")
 
 
+@pytest.mark.case("A1")
 def test_what_the_server_cancels_is_closed_and_torn_down() -> None:
     source = r"""
     import asyncio
@@ -334,6 +343,7 @@ def test_the_lifespan_is_around_the_time_of_serving() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.case("A36")
 @pytest.mark.parametrize("how", ["error", "exit"])
 def test_nothing_is_served_when_the_start_fails(how: str) -> None:
     with pytest.raises(NotServing) as failure:
@@ -344,6 +354,7 @@ def test_nothing_is_served_when_the_start_fails(how: str) -> None:
         assert text in failure.value.output
 
 
+@pytest.mark.case("A36")
 def test_a_shutdown_that_fails_is_reported() -> None:
     with serve(LIFESPAN, env={"FAIL": "stop"}) as server:
         server.stop()

@@ -297,6 +297,7 @@ class Guarded(SyncMethods):
 
 
 @pytest.mark.parametrize("method", [*NOT_METHODS, "get_", "PROPFIND"])
+@pytest.mark.case("A27")
 def test_a_clients_method_reaches_http_methods_only(app: Flask, method: str) -> None:
     app.add_url_rule("/", view_func=Guarded.as_view("view"))
     assert app.test_client().open("/", method=method).status_code == 405
@@ -306,6 +307,7 @@ def test_a_clients_method_reaches_http_methods_only(app: Flask, method: str) -> 
 
 
 @pytest.mark.parametrize("method", ["DISPATCH_REQUEST", "__INIT__", "AS_VIEW", "_SECRET"])
+@pytest.mark.case("A27")
 def test_not_even_a_declaration_opens_what_is_private(app: Flask, method: str) -> None:
     app.add_url_rule("/", view_func=Guarded.as_view("view"), methods=[method])
     assert app.test_client().open("/", method=method).status_code == 405

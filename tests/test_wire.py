@@ -15,7 +15,7 @@ from asyncflask.adapters import wire
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.case("A25")]
 
 CONTROLS = ["\0", "\x01", "\x0b", "\x1f", "\x7f"]
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextvars
-import io
 import typing as t
 
 import anyio
 import anyio.lowlevel
-from werkzeug.wsgi import _RangeWrapper
 from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
-from ..lanes import file_workers
+from ..lanes import io_workers
 from ..lanes import QueueFull
 from ..lanes import run_sync
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
-from ..wrappers import EncodedBody
+from ..responses import EncodedBody
 from . import wire
 from .environ import header_size
 
@@ -41,7 +39,6 @@ FILE_CHUNK: t.Final = 256 * 1024
 
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
-_PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
 _END: t.Final = object()
 
 
@@ -61,7 +58,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     request = app.request_class.from_scope(scope)
     request.receive = receive
     request.server_context = contextvars.copy_context()
-    raw = request.raw_headers or dict(scope["headers"])
+    raw = request.raw_headers or dict(scope.get("headers", ()))
     if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
@@ -266,19 +263,18 @@ def _chunks(
         response.response = t.cast(t.Any, source)
         return lambda: cancelled_once(driver.drive(_next_async(source)), scope)
     body: t.Any = response.response
-    file = getattr(body, "iterable", body)
-    if type(file) is FileWrapper:
+    file = _file_in(body)
+    if file is not None:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
-    if _is_plain_file(body):
-        return lambda: run_sync(file_workers(), next, iterator, _END)
-    return lambda: driver.drive(_next_sync(iterator))
+    fetch = _next_sync if file is None else _next_of_file
+    return lambda: driver.drive(fetch(iterator))
 
 
-def _is_plain_file(body: t.Any) -> bool:
-    """Tell whether no code but the framework's and Python's own reads and closes a body."""
-    wrapper = body.iterable if type(body) is _RangeWrapper else body
-    return isinstance(wrapper, FileWrapper) and type(wrapper.file) in _PLAIN_FILES
+def _file_in(body: t.Any) -> FileWrapper | None:
+    """Give the file that a body reads from, if it is one, or a part of one."""
+    file = getattr(body, "iterable", body)
+    return file if isinstance(file, FileWrapper) else None
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
@@ -295,6 +291,11 @@ async def _next_sync(iterator: t.Iterator[bytes]) -> t.Any:
     return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
 
 
+async def _next_of_file(iterator: t.Iterator[bytes]) -> t.Any:
+    chunk = await run_sync(io_workers(), next, iterator, _END)
+    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
+
+
 async def _close(driver: Driver, response: Response) -> None:
     """Close a response and its body in the request's Context, on the side they belong to."""
     with anyio.CancelScope(shield=True):
@@ -307,8 +308,8 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if not response._on_close and _is_plain_file(response.response):
-            await run_sync(file_workers(), response.close)
+        if _file_in(response.response) is not None and not response._on_close:
+            await run_sync(io_workers(), response.close)
         elif response._on_close or hasattr(response.response, "close"):
             await _to_thread_in_any_case()
             response.close()

@@ -23,7 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
 from ..lanes import current_task
-from ..lanes import file_workers
+from ..lanes import io_workers
 from ..lanes import outside
 from ..lanes import run_awaitable
 from ..lanes import run_sync
@@ -258,13 +258,13 @@ class Body:
         task = current_task()
         if task is None:
             # Only asyncio's servers start the next request from within receive.
-            self._note(await self._receive())
+            self._note(await self._next_message())
         elif self._incoming is not None or task is not self._task:
             await asyncio.shield(self._incoming or self._start_receiving())
         else:
             incoming = self._incoming = asyncio.get_running_loop().create_future()
             try:
-                self._note(await outside(self._receive()))
+                self._note(await outside(self._next_message()))
             finally:
                 self._incoming = None
                 if not incoming.done():
@@ -279,9 +279,20 @@ class Body:
 
     async def _receive_one(self) -> None:
         try:
-            self._note(await self._receive())
+            self._note(await self._next_message())
         finally:
             self._incoming = None
+
+    async def _next_message(self) -> Message:
+        try:
+            return await self._receive()
+        except OSError:
+            return {"type": "http.disconnect"}
+        except Exception:
+            if not self._ended:
+                raise
+        # This server objects to being asked again, so it will not tell when the client leaves.
+        return t.cast("Message", await anyio.sleep_forever())
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
@@ -289,7 +300,7 @@ class Body:
             if not self._ended:
                 self._fail(ClientDisconnected("The client left before its body was complete."))
             return
-        if self._ended:
+        if self._ended or message["type"] != "http.request":
             return
         self._messages += 1
         chunk = message.get("body", b"")
@@ -350,7 +361,7 @@ class Body:
         """Have the buffer written on a thread."""
         data, self._buffer = self._buffer, bytearray()
         try:
-            await run_sync(file_workers(), write, data)
+            await run_sync(io_workers(), write, data)
         except BaseException:
             # What was written of it, or is still being written, is not known.
             self._fail(RuntimeError("The body could not be written to its temporary file."))

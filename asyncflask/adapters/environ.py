@@ -73,7 +73,7 @@ def _valid_text(text: str) -> str:
 
 def header_size(scope: Scope) -> int:
     """Count the bytes of the names and values of a scope's headers."""
-    return sum(map(len, chain.from_iterable(scope["headers"])))
+    return sum(map(len, chain.from_iterable(scope.get("headers", ()))))
 
 
 def joined_headers(scope: Scope) -> dict[str, str]:
@@ -83,7 +83,7 @@ def joined_headers(scope: Scope) -> dict[str, str]:
     with a hyphen that a proxy sets.
     """
     joined: dict[str, list[str]] = {}
-    for raw_name, raw_value in scope["headers"]:
+    for raw_name, raw_value in scope.get("headers", ()):
         name = raw_name.decode("latin-1").lower()
         if "_" not in name:
             joined.setdefault(name, []).append(raw_value.decode("latin-1"))

@@ -16,7 +16,7 @@ LONG: t.Final = 256 * 1024
 _PIECE: t.Final = 16 * 1024
 """Characters that are given to the C code at a time."""
 _LEVELS: t.Final = 10
-"""Levels of nesting at which it is tried; each may look at a piece in vain."""
+"""Levels of nesting at which it is tried; each may look at a piece in vain, which has to end."""
 
 _Scan: t.TypeAlias = t.Callable[[str, int], tuple[t.Any, int]]
 _scan_whole: t.Final[_Scan] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -39,25 +39,23 @@ def loads(text: str | bytes) -> t.Any:
 
 def _scanner(levels: int) -> _Scan:
     """Make a function that reads a value of a text, and gives it with its end."""
-    deeper: _Scan | None = None
+    deeper = _scanner(levels - 1) if levels else _scan_whole
 
     def scan(text: str, start: int) -> tuple[t.Any, int]:
-        nonlocal deeper
         kind = text[start : start + 1]
         if kind not in ("[", "{"):
             return _scan_whole(text, start)
-        if levels:
-            try:
-                # Whatever is whole in a piece has its closing bracket there.
-                value, length = _scan_whole(text[start : start + _PIECE], 0)
-                return value, start + length
-            except (ValueError, StopIteration):
-                # It is longer, or no JSON: the slow way tells.
-                deeper = deeper or _scanner(levels - 1)
-        if kind == "[":
-            return t.cast("tuple[t.Any, int]", JSONArray((text, start + 1), deeper or scan))
-        return t.cast(
-            "tuple[t.Any, int]", JSONObject((text, start + 1), True, deeper or scan, None, None)
-        )
+        try:
+            # Whatever is whole in a piece has its closing bracket there.
+            value, length = _scan_whole(text[start : start + _PIECE], 0)
+            return value, start + length
+        except (ValueError, StopIteration):
+            # It is longer, or no JSON: one by one its parts tell.
+            parsed = (
+                JSONArray((text, start + 1), deeper)
+                if kind == "["
+                else JSONObject((text, start + 1), True, deeper, None, None)
+            )
+            return t.cast("tuple[t.Any, int]", parsed)
 
     return scan

@@ -2,8 +2,10 @@
 
 from .colours import ASYNC as ASYNC
 from .colours import colour_of as colour_of
+from .colours import does_io as does_io
 from .colours import INLINE as INLINE
 from .colours import inline as inline
+from .colours import IO as IO
 from .colours import is_async as is_async
 from .colours import SYNC as SYNC
 from .driver import Driver as Driver
@@ -19,12 +21,13 @@ from .portal import iterate_async as iterate_async
 from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
 from .stage import call as call
+from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import Lane as Lane
 from .stage import outside as outside
 from .stage import Stage as Stage
 from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
-from .workers import file_workers as file_workers
+from .workers import io_workers as io_workers
 from .workers import QueueFull as QueueFull
 from .workers import workers_for as workers_for

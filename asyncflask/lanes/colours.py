@@ -18,6 +18,7 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 ASYNC: t.Final = 0
 SYNC: t.Final = 1
 INLINE: t.Final = 2
+IO: t.Final = 3
 
 
 def is_async(func: t.Callable[..., t.Any]) -> bool:
@@ -51,10 +52,22 @@ def inline(func: F) -> F:
     return func
 
 
+def does_io(func: F) -> F:
+    """Declare that a sync callable of the framework's own blocks, but waits for files alone.
+
+    In a request that is on the loop it is called on a thread of the pool for such work, so that
+    user code which has taken all other threads does not hold it up.
+
+    :param func: a sync function; returned as it is, with a mark.
+    """
+    func.__asyncflask_io__ = True  # type: ignore[attr-defined]
+    return func
+
+
 def colour_of(func: t.Callable[..., t.Any]) -> int:
-    """Tell where *func* belongs: ``ASYNC`` on the loop, ``SYNC`` on a thread, or ``INLINE``."""
+    """Tell where *func* belongs: ``ASYNC``, ``SYNC``, ``INLINE`` or ``IO``."""
     if is_async(func):
         return ASYNC
     if getattr(func, "__asyncflask_inline__", False):
         return INLINE
-    return SYNC
+    return IO if getattr(func, "__asyncflask_io__", False) else SYNC

@@ -23,6 +23,7 @@ from .portal import background_loop_for_here
 from .portal import current_task
 from .portal import here
 from .stage import Outside
+from .stage import outside
 from .stage import TO_LOOP
 from .stage import TO_THREAD
 from .workers import Job
@@ -126,6 +127,43 @@ class Driver:
             raise t.cast(BaseException, self._cancelled)
         finally:
             self._cancelled = None
+
+    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
+        """Await something in a task of its own, to its end; a cancellation is raised later.
+
+        In the request's task neither asyncio.shield() nor anyio's scopes hold off both kinds of
+        cancellation, and a time limit inside of *awaitable* could not be told from one.
+        """
+        if current_task() is None:
+            # Not asyncio's loop: elsewhere there are no cancellations but those of scopes.
+            with anyio.CancelScope(shield=True):
+                await awaitable
+            return
+        errors: list[BaseException] = []
+
+        async def run() -> None:
+            try:
+                await awaitable
+            except BaseException as exc:
+                # SystemExit too: it is for the request, and would end the loop here.
+                errors.append(exc)
+
+        await outside(self._wait_for(run()))
+        if errors:
+            # Popped: the traceback holds this frame.
+            raise errors.pop()
+
+    async def _wait_for(self, coro: t.Coroutine[t.Any, t.Any, None]) -> None:
+        """Run a coroutine in the request's Context, which was left for it, and wait for its end."""
+        task = asyncio.get_running_loop().create_task(coro, context=self.context)
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError as exc:
+                    self._cancelled = exc
+        # Only what ends the loop cancels this task.
+        task.result()
 
     def release(self) -> None:
         """Let the thread go that waits for this request; to be called once it is over."""

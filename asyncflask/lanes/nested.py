@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from .mailbox import mailbox_of
 from .portal import adopt
+from .portal import here
 from .portal import run_awaitable
 from .stage import Lane
 from .stage import TO_LOOP
@@ -28,14 +29,34 @@ from .workers import Workers
 T = t.TypeVar("T")
 
 
-class _OnThread:
+class _Nested:
+    keep = False
+    task: asyncio.Task[t.Any] | None = None
+
+    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
+        # A task of its own could not be in the very Context in which the caller stands.
+        with anyio.CancelScope(shield=True):
+            await awaitable
+
+
+class _OnThread(_Nested):
     """The lane of a pipeline that a sync method runs inside the Context of its caller."""
 
     threaded = True
     bound = True
-    closing = False
-    keep = False
-    task: asyncio.Task[t.Any] | None = None
+
+    def __init__(self) -> None:
+        self._driver = here.driver
+
+    @property
+    def closing(self) -> bool:
+        """That of the request, whose driver would pass a cancellation on to what we wait for."""
+        return self._driver is not None and self._driver.closing
+
+    @closing.setter
+    def closing(self, closing: bool) -> None:
+        if self._driver is not None:
+            self._driver.closing = closing
 
 
 def run_here(make: t.Callable[[Lane], t.Coroutine[t.Any, t.Any, T]]) -> T:
@@ -97,14 +118,12 @@ class _Leg:
                     step, value = coro.throw, exc
 
 
-class _OnLoop:
+class _OnLoop(_Nested):
     """The lane of a pipeline that an async method runs inside the Context of its caller."""
 
     threaded = False
     bound = False
     closing = False
-    keep = False
-    task: asyncio.Task[t.Any] | None = None
 
 
 @types.coroutine
@@ -177,11 +196,7 @@ class _Errand:
             workers.withdraw(self)
             raise
         if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                # Its traceback holds this frame.
-                self._error = None
+            raise self._error
         return self._result
 
 

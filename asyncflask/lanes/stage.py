@@ -9,7 +9,7 @@ import typing as t
 import anyio
 
 from .colours import ASYNC
-from .colours import SYNC
+from .colours import INLINE
 
 T = t.TypeVar("T")
 
@@ -33,6 +33,9 @@ class Lane(t.Protocol):
     """The task that drives the request, where that matters and there is one."""
     keep: bool
     """Set by the pipeline while sync stages may follow its end: its thread stays its own."""
+
+    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
+        """Await on the loop what must reach its end, though the request may be cancelled."""
 
 
 @types.coroutine
@@ -110,7 +113,7 @@ async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
         if lane.threaded:
             await to_loop()
         return await func(*args)
-    if colour == SYNC and not lane.threaded:
+    if colour != INLINE and not lane.threaded:
         await to_thread()
     value = func(*args)
     if hasattr(value, "__await__"):
@@ -118,3 +121,18 @@ async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
             await to_loop()
         value = await value
     return value
+
+
+async def call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> None:
+    """The same for a stage that no cancellation of the request may interrupt."""
+    func, colour = stage
+    if colour == ASYNC:
+        if lane.threaded:
+            await to_loop()
+    elif colour != INLINE and not lane.threaded:
+        await to_thread()
+    value = func(*args)
+    if hasattr(value, "__await__"):
+        if lane.threaded:
+            await to_loop()
+        await lane.finish(value)

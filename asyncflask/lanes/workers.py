@@ -16,8 +16,8 @@ from queue import SimpleQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without work lives on."""
-FILE_THREADS = 8
-"""Threads for what the framework itself does with files and large bodies."""
+IO_THREADS = 8
+"""Threads for the framework's own work with files."""
 SPARE = 4
 """Threads beyond the limit, for what still has to be run when no other is free."""
 
@@ -169,8 +169,9 @@ class Workers:
 
     def _start(self, job: Job) -> bool:
         """Start a thread for *job*, which has a slot; false if it has to wait for another one."""
+        # In a list, since the thread keeps its arguments for as long as it runs.
         thread = threading.Thread(
-            target=self._work, args=(job,), name="asyncflask-worker", daemon=True
+            target=self._work, args=([job],), name="asyncflask-worker", daemon=True
         )
         try:
             thread.start()
@@ -183,12 +184,15 @@ class Workers:
             return False
         return True
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self, first: list[Job]) -> None:
+        job: Job | None = first.pop()
         worker = Worker(self)
         while job is not None:
             if job.run(worker):
                 self.rest()
                 job.deliver()
+                # While the thread waits it keeps nothing of its last request alive.
+                job = None
                 following = worker.inbox.get()
                 # Released from its parking place, it has no slot: that was given up above.
                 job = following if following is not None else self._idle_until_needed()
@@ -198,6 +202,7 @@ class Workers:
                     if following is None:
                         self._idle += 1
                 job.deliver()
+                job = None
                 job = following if following is not None else self._wait()
 
     def _idle_until_needed(self) -> Job | None:
@@ -222,27 +227,23 @@ class Workers:
                         return None
 
 
-_pools: dict[tuple[t.Any, ...], Workers] = {}
+_pools: dict[tuple[int, int | None, float | None], Workers] = {}
 _pools_lock = threading.Lock()
 
 
 def workers_for(limit: int, queue_limit: int | None, queue_timeout: float | None) -> Workers:
     """Give the process's pool of that kind; applications of equal settings share one."""
-    return _pool("views", limit, queue_limit, queue_timeout)
-
-
-def file_workers() -> Workers:
-    """Give the process's pool for files and large bodies, where no user code can hold a thread."""
-    return _pool("files", FILE_THREADS, None, None)
-
-
-def _pool(use: str, *settings: t.Any) -> Workers:
-    key = (use, *settings)
+    key = (limit, queue_limit, queue_timeout)
     pool = _pools.get(key)
     if pool is None:
         with _pools_lock:
-            pool = _pools.setdefault(key, Workers(*settings))
+            pool = _pools.setdefault(key, Workers(*key))
     return pool
+
+
+def io_workers() -> Workers:
+    """Give the pool for the framework's own blocking work, which no user code can fill."""
+    return workers_for(IO_THREADS, None, None)
 
 
 def _forget_after_fork() -> None:

@@ -11,8 +11,9 @@ from .. import typing as ft
 
 HandlersByClass: t.TypeAlias = dict[type[Exception], ft.ErrorHandlerCallable]
 HandlersByCode: t.TypeAlias = dict[int | None, HandlersByClass]
+_PACKAGE: t.Final = __name__.partition(".")[0]
 _OVER: t.Final = frozenset(
-    f"{__name__.partition('.')[0]}.{name}" for name in ("pipeline.stages", "lanes.stage", "teardown")
+    f"{_PACKAGE}.{name}" for name in ("pipeline.stages", "lanes.stage", "teardown")
 )
 """Modules whose frames have ended with the pipeline; to empty one that waits would end it."""
 

@@ -7,6 +7,7 @@ import typing as t
 
 from ..lanes import ASYNC
 from ..lanes import colour_of
+from ..lanes import IO
 from ..lanes import is_async
 from ..lanes import Stage
 from ..lanes import SYNC
@@ -97,7 +98,6 @@ class Plan:
         "endpoint",
         "loads_body",
         "preprocessors",
-        "reads_files",
         "starts_on_thread",
         "streams_body",
         "teardown",
@@ -115,7 +115,6 @@ class Plan:
         self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
         self.view = None if view is None else stage_of(app, view)
-        self.reads_files = any(view is own for own in app._file_views)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
@@ -157,7 +156,7 @@ def _may_run_on_loop(view: t.Callable[..., t.Any] | None) -> bool:
     """Whether a view, or the one inside a decorator, could not wait for the request's body."""
     if view is None:
         return False
-    return colour_of(view) != SYNC or is_async(inspect.unwrap(view))
+    return colour_of(view) not in (SYNC, IO) or is_async(inspect.unwrap(view))
 
 
 def _stages(

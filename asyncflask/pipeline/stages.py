@@ -23,7 +23,8 @@ from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import cancelled_once
-from ..lanes import file_workers
+from ..lanes import IO
+from ..lanes import io_workers
 from ..lanes import Lane
 from ..lanes import QueueFull
 from ..lanes import run_sync
@@ -69,20 +70,15 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
             else:
                 response = await full_dispatch(app, ctx, lane)
-        except QueueFull:
-            response = _refuse(app, ctx)
-        except ClientLeft as exc:
-            error = exc
+        except BaseException as exc:
             release_streams(ctx)
-            response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
-        except Exception as exc:
-            error = exc
+            error = None if isinstance(exc, QueueFull) else exc
             response = await _answer(app, ctx, lane, exc)
         ctx.response = response
         return response
     except BaseException as exc:
-        error = error or exc
         release_streams(ctx)
+        error = error or exc
         raise
     finally:
         ctx.deferred = None
@@ -95,9 +91,14 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         del error
 
 
-async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
-    """Answer an error that nobody has handled so far."""
-    release_streams(ctx)
+async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: BaseException) -> Response:
+    """Answer an error that nobody has handled so far, or raise it again."""
+    if isinstance(error, ClientLeft):
+        return returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
+    if isinstance(error, QueueFull):
+        return _refuse(app, ctx)
+    if not isinstance(error, Exception):
+        raise error
     if "plan" not in vars(ctx):
         # The push failed half-way: opening the session, or in a converter of the router.
         ctx.refresh_plan()
@@ -340,12 +341,13 @@ async def _finalize_step(
 
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
     func, colour = view
-    if colour == SYNC and not lane.threaded:
-        if ctx.plan.reads_files and ctx.request.scope is not None:
-            view_args: dict[str, t.Any] = ctx.request.view_args  # type: ignore[assignment]
-            return await run_sync(file_workers(), functools.partial(func, **view_args))
-        await to_thread()
-    rv = func(**ctx.request.view_args)  # type: ignore[arg-type]
+    view_args: dict[str, t.Any] = ctx.request.view_args  # type: ignore[assignment]
+    if colour == IO and not lane.threaded:
+        rv = await run_sync(io_workers(), functools.partial(func, **view_args))
+    else:
+        if colour == SYNC and not lane.threaded:
+            await to_thread()
+        rv = func(**view_args)
     if hasattr(rv, "__await__"):
         # A decorator around an async view, or a class with methods of both colours.
         if not ctx.plan.streams_body:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 import typing as t
 
@@ -34,7 +33,6 @@ def check_growth(run: t.Callable[[int], t.Any], *sizes: int) -> list[float]:
 
 
 def _once(run: t.Callable[[], t.Any]) -> float:
-    gc.collect()
     began = time.process_time()
     run()
     return time.process_time() - began

@@ -22,6 +22,10 @@ SERVERS = [
 ]
 #: Clients that leave in the middle of a stream, one after the other.
 CLIENTS = 5
+#: Seconds for which the server is pinged when they have left.
+GONE = 1.5
+#: Seconds of processor time in one second below which a server does nothing.
+IDLE = 0.1
 SOURCE = """
 import itertools
 from asyncflask import Flask, request, stream_with_context
@@ -76,7 +80,9 @@ def test_a_stream_that_never_suspends_ends_when_its_client_leaves(
                     assert connection.response().read(100_000 if size > 1 else 100)
                     connection.reset() if number % 2 else None
             server.wait_for_output("torn down with", CLIENTS)
-            taken = cpu_in_a_second(server)
+            threading.Event().wait(GONE)
+        taken = cpu_in_a_second(server)
         figure(f"{loop}, {http}: {pings.check(0.1)}, then {taken:.2f} s of CPU in 1 s")
+        assert taken < IDLE
         assert server.output.count("closed for /stream\n") == CLIENTS
         assert server.output.count("torn down with") == CLIENTS

@@ -175,7 +175,7 @@ async def test_a_cookie_without_a_name_is_no_other_cookie(evil: str) -> None:
 
 # -- trailers ------------------------------------------------------------------------------------
 
-TRAILERS = b"X-Trailer: evil\r\nHost: evil\r\nCookie: a=evil\r\nContent-Length: 3\r\n"
+TRAILERS = b"X-Trailer: evil\r\nHost: evil\r\nCookie: a=evil\r\n"
 
 
 @pytest.mark.parametrize("parser", ["h11", "httptools"])
@@ -212,7 +212,6 @@ async def test_trailers_that_a_server_adds_to_the_scope_are_left_out() -> None:
 
 DIGITS = "9" * 5000
 NONSENSE = [
-    *[("Content-Length", value) for value in [DIGITS, "-1", "+5", "1_0", "5,5", "\xb2", "0x5", ""]],
     *[("Max-Forwards", value) for value in [DIGITS, "x", "\xb2"]],
     *[("Cache-Control", f"{name}={DIGITS}") for name in ["max-age", "max-stale", "min-fresh"]],
     *[("Range", f"bytes={value}") for value in [f"{DIGITS}-{DIGITS}", "\xb2-\xb3", "5-3", "-0"]],
@@ -222,10 +221,11 @@ NONSENSE = [
     *[("Authorization", value) for value in ["Basic \xff", "Basic ====", 'Digest x="', "\xff"]],
     *[("Content-Type", value) for value in ["\xff", "multipart/form-data; boundary=", ";;;"]],
     *[("Cookie", 'a="\\777\\0\\"'), ("If-None-Match", 'W/,"",*'), ("If-Range", 'W/"')],
-    *[("Origin", "\xff"), ("Referer", "http://["), ("X-Forwarded-For", ","), ("Content-MD5", "\xff")],
+    *[("Origin", "\xff"), ("Referer", "http://["), ("X-Forwarded-For", ",")],
+    ("Content-MD5", "\xff"),
 ]
 #: What a client's headers have no part in, or what waits.
-OTHER = {"application", "from_values", "json", "is_disconnected", "receive", "workers"}
+OTHER = {"application", "from_values", "json", "is_disconnected", "receive"}
 
 
 @pytest.mark.parametrize("name, value", NONSENSE, ids=lambda value: ascii(value)[1:30])

@@ -73,15 +73,17 @@ def made(name: str, value: str) -> Request:
 def test_headers_are_parsed_in_linear_time(what: str, figure: Figure) -> None:
     name, parse = HEADERS[what]
     worst = 0.0
+    # 5 ms of a core that has nothing else to do.
+    allowed = max(0.005, cost(lambda: [None for _ in range(250_000)]))
     for repeated in REPEATED:
 
         def run(size: int, repeated: str = repeated) -> None:
             parse(made(name, START.get(what, "") + repeated * (size // len(repeated))))
 
         # What takes next to no time at its largest needs no closer look.
-        if cost(lambda: run(SIZES[-1]), 1) > 0.004:
+        if cost(lambda: run(SIZES[-1]), 1) > 0.02:
             worst = max(worst, check_growth(run, *SIZES)[0])
-    assert worst <= 0.005 * 2
+    assert worst <= allowed
     figure(f"{what}: {worst * 1000:.1f} ms per 8 KiB")
 
 
@@ -272,12 +274,9 @@ def test_what_is_wrong_with_long_json_is_told_as_json_tells_it(app: Flask, tail:
 
 @pytest.mark.bare
 @pytest.mark.case("A29", "A30")
-def test_nesting_costs_linear_time(app: Flask, figure: Figure) -> None:
-    def run(size: int) -> None:
-        chain = "[" * 300 + "1," * 9000 + "1" + "]" * 300
-        app.json.loads("[" + ",".join([chain] * (size // len(chain))) + "]")
-
-    costs = check_growth(run, MIB // 4, 2 * MIB)
-    figure("A29", f"2 MiB of deep lists: {costs[-1] * 1000:.0f} ms")
-
-
+def test_deep_nesting_does_not_multiply_what_long_json_costs(app: Flask, figure: Figure) -> None:
+    chain = "[" * 300 + "1," * 9000 + "1" + "]" * 300
+    text = "[" + ",".join([chain] * (2 * MIB // len(chain))) + "]"
+    seconds, control = cost(lambda: app.json.loads(text)), cost(lambda: json.loads(text))
+    assert seconds <= 30 * control
+    figure("A29", f"2 MiB of deep lists: {seconds * 1000:.0f} ms (json {control * 1000:.0f} ms)")

@@ -94,8 +94,11 @@ async def counted():
 def server(request: pytest.FixtureRequest) -> t.Iterator[Server]:
     loop, bound = request.param
     # A queue without a limit of its length ends by its timeout alone, and the other way round.
-    bounds = {"timeout": "FLASK_SYNC_QUEUE_TIMEOUT", "limit": "FLASK_SYNC_QUEUE_LIMIT"}
-    with serve(SOURCE, loop=loop, env={bounds[bound]: "1" if bound == "timeout" else "0"}) as server:
+    bounds = {
+        "timeout": {"FLASK_SYNC_QUEUE_TIMEOUT": "1"},
+        "limit": {"FLASK_SYNC_QUEUE_LIMIT": "0"},
+    }
+    with serve(SOURCE, loop=loop, env=bounds[bound]) as server:
         yield server
 
 

@@ -1,0 +1,1 @@
+"""Generated requests, answered by Flask and by asyncflask alike."""
