@@ -147,8 +147,8 @@ def test_blocking_views_delay_no_async_one(server: Server, control: Server, figu
             taken.append(block(server))
         return pings
 
-    figure(f"{check_repeated(0.05, measure)}; all in {min(taken):.2f} s")
-    assert min(taken) <= BLOCKING * 0.5 / THREADS * 1.3
+    figure(f"{check_repeated(0.05, measure)}; all in {max(taken):.2f} s")
+    assert max(taken) <= BLOCKING * 0.5 / THREADS * 1.3
 
 
 @pytest.mark.case("A8")
