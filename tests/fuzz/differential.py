@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import re
 import time
 import typing as t
@@ -25,7 +26,7 @@ from .asked import scope_of
 from .asked import simpler
 from .rules import Case
 from .rules import Outcome
-from .rules import RULES
+from .rules import known
 
 #: Seconds that any request may take, or a multiple of Flask's own time.
 TIME = 0.2
@@ -80,15 +81,15 @@ class Differential:
     def check(self, batch: t.Iterable[Asked], variant: str = "plain") -> None:
         """Assert that every request gets the same answer from both, or a known other one."""
         for case in self.differences(list(batch), variant):
-            least = self._least(case, variant)
-            raise AssertionError(_told(least, variant))
+            raise AssertionError(told(self.least(case)))
 
     def differences(self, batch: list[Asked], variant: str) -> t.Iterator[Case]:
         """Answer requests, and give the cases that no rule explains."""
         pair = self.pairs[variant]
         self._turn += 1
         ways = [WAYS[number] for number in TURNS[self._turn % len(TURNS)]]
-        expected = [over_wsgi(pair.flask, asked) for asked in batch]
+        ask_flask = functools.partial(over_wsgi, pair.flask)
+        expected = [ask_flask(asked) for asked in batch]
         answers = {
             way: self._runner.run(_over_asgi(pair.ours[way], batch))
             for way in ways
@@ -100,19 +101,16 @@ class Differential:
         self.counts["requests"] += len(batch)
         for way in ways:
             for asked, wanted, got in zip(batch, expected, answers[way], strict=True):
-                case = Case(asked, wanted, got, f"{way[0]}, {way[1]}")
+                case = Case(asked, wanted, got, f"{way[0]}, {way[1]}", variant, ask_flask)
                 self.slowest = max(self.slowest, got.seconds)
                 if not self._is_known(case) or not self._is_in_time(case, pair.ours[way]):
                     yield case
 
     def _is_known(self, case: Case) -> bool:
-        if case.flask.compared == case.ours.compared:
-            return True
-        for rule in RULES:
-            if rule.holds(case):
-                self.counts[rule.name] += 1
-                return True
-        return False
+        rule = known(case)
+        if rule:
+            self.counts[rule] += 1
+        return rule is not None
 
     def _is_in_time(self, case: Case, app: t.Any) -> bool:
         """Whether it took no longer than it may, now or when asked again."""
@@ -127,7 +125,7 @@ class Differential:
                 seconds = over_wsgi(app, case.asked).seconds
         return False
 
-    def _least(self, case: Case, variant: str) -> Case:
+    def least(self, case: Case) -> Case:
         """Find the least request that still is answered differently."""
         end = time.monotonic() + 10
         found = True
@@ -136,7 +134,7 @@ class Differential:
             for less in simpler(case.asked):
                 if less == case.asked or time.monotonic() > end:
                     continue
-                worse = [*self.differences([less], variant), *self.differences([less], variant)]
+                worse = [*self.differences([less], case.variant), *self.differences([less], case.variant)]
                 if worse:
                     case, found = worse[0], True
                     break
@@ -172,7 +170,8 @@ def over_wsgi(app: t.Any, asked: Asked) -> Outcome:
         return Outcome(500, raised=type(exc).__name__, seconds=time.perf_counter() - begun)
     seconds = time.perf_counter() - begun
     status, headers = started
-    return Outcome(int(status[:3]), _compared(headers), b"".join(chunks), None, seconds)
+    code = int(status[:3]) if status[:3].isdigit() else 0
+    return Outcome(code, status, _compared(headers), b"".join(chunks), None, seconds)
 
 
 async def _over_asgi(app: t.Any, batch: list[Asked]) -> list[Outcome]:
@@ -205,7 +204,7 @@ async def _one_over_asgi(app: t.Any, asked: Asked) -> Outcome:
         return Outcome(500, raised=type(exc).__name__, seconds=time.perf_counter() - begun)
     seconds = time.perf_counter() - begun
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-    return Outcome(start["status"], _compared(headers), b"".join(chunks), None, seconds)
+    return Outcome(start["status"], "", _compared(headers), b"".join(chunks), None, seconds)
 
 
 def _compared(headers: list[tuple[str, str]]) -> list[tuple[str, t.Any]]:
@@ -231,8 +230,8 @@ def _cookie(value: str) -> list[str]:
     return [name, content, *rest]
 
 
-def _told(case: Case, variant: str) -> str:
-    lines = [f"asyncflask over {case.way}, {variant!r} settings, differs from Flask for", repr(case.asked)]
+def told(case: Case) -> str:
+    lines = [f"asyncflask over {case.way}, {case.variant!r} settings, differs from Flask for", repr(case.asked)]
     mine, theirs = case.ours, case.flask
     for name, a, b in (
         ("status", theirs.status, mine.status),
