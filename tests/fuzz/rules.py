@@ -9,7 +9,6 @@ import sys
 import typing as t
 from dataclasses import dataclass
 from dataclasses import field
-from urllib.parse import quote
 
 from .application import VARIANTS
 from .asked import Asked
@@ -111,6 +110,15 @@ def _raw_query(case: Case) -> bool:
     )
 
 
+def _empty_path(case: Case) -> bool:
+    """The answer is the one Flask has for the path "/"."""
+    path, mark, query = case.asked.target.partition(b"?")
+    if path or case.asked.root or not case.way.startswith("asgi"):
+        return False
+    asked = dataclasses.replace(case.asked, target=b"/" + mark + query)
+    return known(case._replace(asked=asked, flask=case.ask_flask(asked))) is not None
+
+
 def _quoted(query: bytes) -> bytes:
     """Percent-encode what is not UTF-8."""
     text = query.decode("utf-8", "surrogateescape")
@@ -176,7 +184,7 @@ def _odd_host(case: Case) -> bool:
 
 def _odd_credentials(case: Case) -> bool:
     return not case.asked.header("authorization").isascii() and _same_but(
-        case, lambda theirs, mine: theirs == ["raised", "UnicodeEncodeError"]
+        case, lambda theirs, mine: theirs == ["raised", "ValueError"]
     )
 
 
@@ -250,6 +258,11 @@ RULES = (
         "raw bytes in the query",
         "Flask fails to decode a query with bytes that are not UTF-8, here they stay encoded.",
         _raw_query,
+    ),
+    Rule(
+        "no path at all",
+        "It is the same as the path '/' (RFC 3986, section 6.2.3); Flask redirects there.",
+        _empty_path,
     ),
     Rule(
         "body too large to be loaded",
