@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import typing as t
 
+import anyio
+
 from .lanes import ASYNC
 from .lanes import call
 from .lanes import call_to_end
@@ -88,7 +90,14 @@ async def teardown_stage(
 ) -> None:
     """Run the teardown method *name* of the application, overridden or not."""
     override = app._overrides.get(name)
-    if override is not None:
+    if override is not None and override[1] == ASYNC and not lane.bound:
+        if lane.threaded:
+            await to_loop()
+        # It awaits super() on this very lane, so in this very task: only scopes are held off.
+        # Behind a sync method each way to the loop has a task of its own, and needs none of it.
+        with anyio.CancelScope(shield=True):
+            await call_override(ctx, lane, override, exc)
+    elif override is not None:
         await call_override(ctx, lane, override, exc)
     elif name == "do_teardown_request":
         await teardown_request(ctx, lane, exc)

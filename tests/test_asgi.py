@@ -181,6 +181,7 @@ async def test_an_error_before_the_first_chunk_leaves_the_response_to_the_server
     assert closed == ["closed"]
 
 
+@pytest.mark.case("A44")
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_an_error_after_the_first_chunk_is_no_clean_end(app: Flask, colour: str) -> None:
     ended: list[str] = []
@@ -357,6 +358,7 @@ async def test_a_background_task_runs_after_the_response(
     assert seen == [True]
 
 
+@pytest.mark.case("A42")
 async def test_a_background_task_that_fails_is_the_servers_to_report(app: Flask) -> None:
     def fail() -> None:
         raise LookupError("the task fails")

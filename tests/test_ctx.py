@@ -225,10 +225,12 @@ def nest(f: types.ModuleType) -> Log:
     return log
 
 
+@pytest.mark.case("A7")
 def test_contexts_of_two_applications_nest_as_in_flask() -> None:
     assert nest(asyncflask) == nest(flask)
 
 
+@pytest.mark.case("A7")
 @each_transport
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_contexts_nest_inside_a_view(app: Flask, transport: str, asynchronous: bool) -> None:

@@ -69,6 +69,7 @@ def build(colours: tuple[str, ...]) -> tuple[Flask, Recorder]:
     return app, recorder
 
 
+@pytest.mark.case("A6")
 @pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 @pytest.mark.parametrize("colours", COLOURS, ids="".join)
 def test_stages_run_in_their_lane_and_share_context_variables(
@@ -109,6 +110,7 @@ def test_a_sync_request_under_wsgi_touches_no_loop(monkeypatch: pytest.MonkeyPat
     assert asyncflask.lanes.portal._background is None
 
 
+@pytest.mark.case("A6")
 @pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 def test_a_token_made_on_one_side_is_good_on_the_other(transport: str) -> None:
     app = Flask(__name__)
@@ -234,6 +236,7 @@ async def test_waiting_async_views_hold_no_thread_slot() -> None:
     assert answers == [(200, b"ok")] * 20
 
 
+@pytest.mark.case("A2")
 @pytest.mark.anyio
 async def test_a_cancelled_request_is_torn_down_after_its_thread_has_let_go() -> None:
     app = Flask(__name__)

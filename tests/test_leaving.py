@@ -183,6 +183,7 @@ async def test_a_send_that_fails_otherwise_is_the_servers_to_report(app: Flask) 
     assert str(answer.error) == "a fault of the server" and source.closed == 1
 
 
+@pytest.mark.case("A1")
 @pytest.mark.parametrize("by", ["task", "scope"])
 @pytest.mark.parametrize("message", range(4))
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -353,6 +354,7 @@ async def test_a_started_stream_goes_on_though_the_queue_for_threads_is_full(app
 # -- views that are cancelled ----------------------------------------------------------------
 
 
+@pytest.mark.case("A1")
 @pytest.mark.parametrize("asked_by", ["config", "route"])
 async def test_a_view_is_cancelled_when_its_client_leaves_if_asked_for(
     app: Flask, asked_by: str
@@ -414,6 +416,7 @@ async def test_a_view_that_may_be_cancelled_answers_like_any_other(app: Flask) -
     assert answer.text == "whole body"
 
 
+@pytest.mark.case("A1")
 async def test_a_client_that_leaves_within_its_body_reaches_no_view(app: Flask) -> None:
     events: list[str] = []
     app.teardown_request(lambda exc: events.append("torn down"))

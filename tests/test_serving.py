@@ -257,6 +257,7 @@ def test_a_stream_under_way_ends_before_the_server_does() -> None:
     assert server.output.index("Shutting down") < server.output.index("goodbye")
 
 
+@pytest.mark.case("A1")
 def test_what_the_server_cancels_is_closed_and_torn_down() -> None:
     source = r"""
     import asyncio

@@ -271,6 +271,7 @@ def test_signals_of_contexts_pushed_by_hand_are_flasks() -> None:
     assert in_contexts(asyncflask) == in_contexts(flask)
 
 
+@pytest.mark.case("A42")
 @pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_failing_receiver_leaves_no_teardown_out(name: str, transport: str) -> None:

@@ -460,6 +460,7 @@ def make_torn_app(colour: str, failing: set[str]) -> tuple[Flask, list[t.Any], l
 ORDER = ["bp", "app 2", "app 1", "context 2", "context 1"]
 
 
+@pytest.mark.case("A3")
 @both_transports
 @each_colour
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ..lanes import run_sync
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
-from ..wrappers import EncodedBody
+from ..responses import EncodedBody
 from . import wire
 from .environ import header_size
 

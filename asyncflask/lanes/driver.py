@@ -150,7 +150,8 @@ class Driver:
 
         await outside(self._wait_for(run()))
         if errors:
-            raise errors[0]
+            # Popped: the traceback holds this frame.
+            raise errors.pop()
 
     async def _wait_for(self, coro: t.Coroutine[t.Any, t.Any, None]) -> None:
         """Run a coroutine in the request's Context, which was left for it, and wait for its end."""

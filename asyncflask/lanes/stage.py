@@ -129,7 +129,7 @@ async def call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> None:
     if colour == ASYNC:
         if lane.threaded:
             await to_loop()
-    elif colour == SYNC and not lane.threaded:
+    elif colour != INLINE and not lane.threaded:
         await to_thread()
     value = func(*args)
     if hasattr(value, "__await__"):

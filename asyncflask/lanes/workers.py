@@ -169,8 +169,9 @@ class Workers:
 
     def _start(self, job: Job) -> bool:
         """Start a thread for *job*, which has a slot; false if it has to wait for another one."""
+        # In a list, since the thread keeps its arguments for as long as it runs.
         thread = threading.Thread(
-            target=self._work, args=(job,), name="asyncflask-worker", daemon=True
+            target=self._work, args=([job],), name="asyncflask-worker", daemon=True
         )
         try:
             thread.start()
@@ -183,12 +184,15 @@ class Workers:
             return False
         return True
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self, first: list[Job]) -> None:
+        job: Job | None = first.pop()
         worker = Worker(self)
         while job is not None:
             if job.run(worker):
                 self.rest()
                 job.deliver()
+                # While the thread waits it keeps nothing of its last request alive.
+                job = None
                 following = worker.inbox.get()
                 # Released from its parking place, it has no slot: that was given up above.
                 job = following if following is not None else self._idle_until_needed()
@@ -198,6 +202,7 @@ class Workers:
                     if following is None:
                         self._idle += 1
                 job.deliver()
+                job = None
                 job = following if following is not None else self._wait()
 
     def _idle_until_needed(self) -> Job | None:

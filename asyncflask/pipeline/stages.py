@@ -70,20 +70,15 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
             else:
                 response = await full_dispatch(app, ctx, lane)
-        except QueueFull:
-            response = _refuse(app, ctx)
-        except ClientLeft as exc:
-            error = exc
+        except BaseException as exc:
             release_streams(ctx)
-            response = returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
-        except Exception as exc:
-            error = exc
+            error = None if isinstance(exc, QueueFull) else exc
             response = await _answer(app, ctx, lane, exc)
         ctx.response = response
         return response
     except BaseException as exc:
-        error = error or exc
         release_streams(ctx)
+        error = error or exc
         raise
     finally:
         ctx.deferred = None
@@ -96,9 +91,14 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         del error
 
 
-async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> Response:
-    """Answer an error that nobody has handled so far."""
-    release_streams(ctx)
+async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: BaseException) -> Response:
+    """Answer an error that nobody has handled so far, or raise it again."""
+    if isinstance(error, ClientLeft):
+        return returns.make_response(app, ctx.request, ("", CLIENT_LEFT))
+    if isinstance(error, QueueFull):
+        return _refuse(app, ctx)
+    if not isinstance(error, Exception):
+        raise error
     if "plan" not in vars(ctx):
         # The push failed half-way: opening the session, or in a converter of the router.
         ctx.refresh_plan()

@@ -21,6 +21,7 @@ import typing as t
 from dataclasses import dataclass
 from dataclasses import field
 
+from . import crowd
 from .server import LIMIT
 from .server import ROOT
 from .server import Server
@@ -79,15 +80,16 @@ def percentile(values: t.Sequence[float], percent: float) -> float:
 
 @contextlib.contextmanager
 def pinging(
-    server: Server, path: str = "/ping", control: Server | None = None
+    server: Server, path: str = "/ping", control: Server | None = None, upload: int = 0
 ) -> t.Iterator[Pings]:
     """Ask a server, and a control beside it, for a path during the block.
 
     :param control: another server, of which the same path is asked.
+    :param upload: bytes of a file to be sent in a form each time, instead of a plain GET.
     """
     targets = [server.port] + ([control.port] if control is not None else [])
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.kit.pings", path, *map(str, targets)],
+        [sys.executable, "-m", "tests.kit.pings", path, str(upload), *map(str, targets)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -107,39 +109,41 @@ def pinging(
         process.wait(LIMIT)
 
 
-def _ask(connection: socket.socket, path: str) -> float:
+def _ask(connection: socket.socket, request: bytes) -> float:
     began = time.perf_counter()
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    connection.sendall(request)
     head = b""
     while b"\r\n\r\n" not in head:
         received = connection.recv(65536)
         if not received:
-            raise ConnectionError(f"{path} was not answered")
+            raise ConnectionError(f"{request[:100]!r} was not answered")
         head += received
     head, _, body = head.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
-        raise ValueError(f"{path} was answered by {head!r}")
+        raise ValueError(f"{request[:100]!r} was answered by {head!r}")
     length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
     while len(body) < length:
         body += connection.recv(65536)
     return time.perf_counter() - began
 
 
-def _main(path: str, *ports: str) -> None:
+def _main(path: str, upload: str, *ports: str) -> None:
     """Ping until a line comes on standard input, and write all times as JSON."""
     import selectors
 
+    size = int(upload)
+    request = crowd.upload(path, size) if size else crowd.get(path)
     connections = [socket.create_connection(("127.0.0.1", int(port)), LIMIT) for port in ports]
     taken: list[list[float]] = [[] for _ in ports]
     for connection in connections:
-        _ask(connection, path)
+        _ask(connection, request)
     print("ready", flush=True)
     waiting = selectors.DefaultSelector()
     waiting.register(sys.stdin, selectors.EVENT_READ)
     stopped = False
     while not stopped:
         for connection, times in zip(connections, taken, strict=True):
-            times.append(_ask(connection, path))
+            times.append(_ask(connection, request))
         stopped = bool(waiting.select(PAUSE))
     print(json.dumps(taken))
 

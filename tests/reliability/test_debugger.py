@@ -228,9 +228,14 @@ def test_a_traceback_is_escaped_and_its_console_locked(debugged: DebuggedApplica
     # The plain traceback stands in a comment, which its text cannot end.
     assert comment.count("-->") == 1 and comment.rstrip().endswith("-->")
     assert "EVALEX = true" in response.text and "EVALEX_TRUSTED = false" in response.text
-    frame = next(iter(debugged.frames))
-    call = f"__debugger__=yes&cmd=6*7&frm={frame}&s={debugged.secret}"
-    assert "42" not in page(debugged, call).text
+    # A result that stands on no page by chance, as a number in some frame's id would.
+    call = f"__debugger__=yes&s={debugged.secret}&frm={next(iter(debugged.frames))}"
+    call += "&cmd='evalu'%2B'ated-there'"
+    client = Client(debugged)
+    assert "evaluated-there" not in client.get(f"/error?{call}").text
+    pin = f"__debugger__=yes&s={debugged.secret}&cmd=pinauth&pin={debugged.pin}"
+    assert client.get(f"/error?{pin}").json == {"auth": True, "exhausted": False}
+    assert "evaluated-there" in client.get(f"/error?{call}").text
 
 
 def test_another_host_gets_no_console(debugged: DebuggedApplication) -> None:

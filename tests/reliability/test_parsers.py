@@ -73,6 +73,8 @@ def made(name: str, value: str) -> Request:
 def test_headers_are_parsed_in_linear_time(what: str, figure: Figure) -> None:
     name, parse = HEADERS[what]
     worst = 0.0
+    # 5 ms of a core that has nothing else to do.
+    allowed = max(0.005, cost(lambda: [None for _ in range(250_000)]))
     for repeated in REPEATED:
 
         def run(size: int, repeated: str = repeated) -> None:
@@ -81,7 +83,7 @@ def test_headers_are_parsed_in_linear_time(what: str, figure: Figure) -> None:
         # What takes next to no time at its largest needs no closer look.
         if cost(lambda: run(SIZES[-1]), 1) > 0.02:
             worst = max(worst, check_growth(run, *SIZES)[0])
-    assert worst <= 0.005 * 2
+    assert worst <= allowed
     figure(f"{what}: {worst * 1000:.1f} ms per 8 KiB")
 
 

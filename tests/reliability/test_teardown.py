@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import typing as t
 
 import pytest
@@ -10,10 +9,7 @@ import pytest
 from asyncflask import abort
 from asyncflask import redirect
 from asyncflask import request
-from asyncflask import Response
-from asyncflask import stream_with_context
 from asyncflask.pipeline.stages import ClientLeft
-from tests.kit.drive import Answer
 from tests.kit.drive import Exchange
 from tests.kit.drive import LEAVE
 from tests.kit.leaks import no_tasks_left
@@ -24,7 +20,6 @@ from tests.kit.torn import Torn
 pytestmark = [pytest.mark.anyio, pytest.mark.case("A1")]
 
 each_colour = pytest.mark.parametrize("colour", ["sync", "async"])
-each_way = pytest.mark.parametrize("by", ["task", "scope"])
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +30,6 @@ async def _no_tasks_left() -> t.AsyncIterator[None]:
 
 def fail(*args: t.Any) -> t.NoReturn:
     raise Problem("a problem")
-
-
-def hand_on(response: Response) -> Response:
-    return response
 
 
 # -- requests that end by themselves ------------------------------------------------------------
@@ -177,3 +168,24 @@ async def test_a_client_that_leaves_within_a_view_is_torn_down_after_it(
     assert answer.error is None
     # A thread cannot be stopped, so a sync view has run to its end.
     torn.check(ClientLeft if cancels and colour == "async" else None)
+
+
+# -- teardown functions that fail ---------------------------------------------------------------
+
+
+@pytest.mark.case("A3")
+@each_colour
+@pytest.mark.parametrize("teardowns", ["sync", "async", "mixed"])
+@pytest.mark.parametrize("failing", [["app 2"], ["bp", "context 1"], ORDER], ids=" ".join)
+async def test_teardown_functions_that_fail_are_one_record_and_change_nothing_else(
+    failing: list[str], teardowns: str, colour: str
+) -> None:
+    torn = Torn(colour, teardowns)
+    torn.view(lambda: "ok")
+    torn.failing = set(failing)
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        answer = await exchange.end()
+    assert (answer.status, answer.text, answer.complete) == (200, "ok", True)
+    torn.check((None, Problem))
+    # Of all that failed one record tells, in one traceback.
+    assert [record.levelname for record in torn.logged] == ["ERROR"]

@@ -85,3 +85,185 @@ async def test_a_request_may_be_cancelled_again_and_again(
     torn = full(colour, teardowns)
     await cancelled(torn, by, "view", *ORDER)
     torn.check(asyncio.CancelledError if colour == "async" else None)
+
+
+@each_way
+async def test_an_overridden_teardown_of_a_cancelled_request_gets_its_functions_run(
+    by: str,
+) -> None:
+    torn = full("async")
+
+    async def do_teardown_request(exc: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        await t.cast(t.Any, Flask.do_teardown_request(torn.app, exc))
+
+    torn.app.do_teardown_request = do_teardown_request  # type: ignore[assignment]
+    await cancelled(torn, by, "view", *ORDER)
+    torn.check(asyncio.CancelledError)
+
+
+@each_way
+@pytest.mark.parametrize("teardowns", ["sync", "async"])
+async def test_a_context_pushed_in_a_sync_view_is_torn_down_to_its_end(
+    teardowns: str, by: str
+) -> None:
+    torn, inner = Torn("sync", "async"), Torn("sync", teardowns)
+    inner.ready()
+
+    def view() -> str:
+        with inner.app.app_context():
+            return "ok"
+
+    torn.view(view)
+    inner.at["context 2"] = lambda: exchange.cancel(by)
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        await exchange.end()
+    inner.check(None, *ORDER[3:])
+    torn.check(None)
+
+
+@each_way
+async def test_async_code_that_a_sync_teardown_waits_for_is_not_interrupted(by: str) -> None:
+    torn = Torn("sync", "sync")
+    ended: list[str] = []
+
+    async def disconnect() -> None:
+        exchange.cancel(by)
+        await asyncio.sleep(0.001)
+        ended.append("ended")
+
+    torn.view(lambda: "ok")
+    torn.bp.teardown_request(lambda exc: torn.app.ensure_sync(disconnect)())
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        await exchange.end()
+    assert ended == ["ended"]
+    torn.check(None)
+
+
+# -- streams ------------------------------------------------------------------------------------
+
+
+def streaming(torn: Torn, colour: str, kept: bool, fails_at: int = -1) -> None:
+    """Have the view give a stream of three chunks."""
+
+    def chunks() -> t.Iterator[str]:
+        torn.log.append(("stream", "begins"))
+        try:
+            for number in range(3):
+                if number == fails_at:
+                    raise Problem("a problem")
+                yield "chunk"
+        finally:
+            torn.log.append(("stream", "ends"))
+
+    async def async_chunks() -> t.AsyncIterator[str]:
+        with contextlib.closing(chunks()) as source:
+            for chunk in source:
+                try:
+                    await asyncio.sleep(0)
+                    yield chunk
+                finally:
+                    # Whoever is interrupted cleans up in peace.
+                    await asyncio.sleep(0)
+
+    def view() -> t.Any:
+        stream = chunks() if colour == "sync" else async_chunks()
+        return Response(stream_with_context(stream) if kept else stream)
+
+    torn.view(view)
+
+
+def check_stream(torn: Torn, kept: bool, *told: type[BaseException] | None) -> None:
+    """Assert that a stream with context was torn down after its end, others before their begin."""
+    if not kept:
+        streams = [index for index, (name, _) in enumerate(torn.log) if name == "stream"]
+        assert streams in ([], [len(torn.log) - 2, len(torn.log) - 1]), torn.log
+        torn.log = [entry for entry in torn.log if entry[0] != "stream"]
+    torn.check(told if kept else (None,))
+
+
+each_stream = pytest.mark.parametrize("kept", [True, False], ids=["with context", "without"])
+each_view = pytest.mark.parametrize("view", ["sync", "async"])
+
+
+@each_colour
+@each_view
+@each_stream
+@pytest.mark.parametrize("fails_at", [-1, 0, 2])
+async def test_a_stream_that_ends_is_torn_down(
+    fails_at: int, kept: bool, view: str, colour: str
+) -> None:
+    torn = Torn(view)
+    streaming(torn, colour, kept, fails_at)
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        answer = await exchange.end()
+    assert answer.complete == (fails_at < 0)
+    assert type(answer.error) is (Problem if fails_at >= 0 else type(None))
+    check_stream(torn, kept, Problem if fails_at >= 0 else None)
+
+
+@each_colour
+@each_view
+@each_stream
+@pytest.mark.parametrize("how", ["says so", "send fails", "server fails"])
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_stream_whose_client_leaves_is_torn_down(
+    begun: bool, how: str, kept: bool, view: str, colour: str
+) -> None:
+    torn = Torn(view)
+    streaming(torn, colour, kept)
+
+    def leave() -> None:
+        if how == "server fails":
+            exchange.fail_sends(RuntimeError("a fault of the server"))
+        else:
+            exchange.disconnect(send_fails=how == "send fails")
+
+    if not begun:
+        torn.at["view"] = leave
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        if begun:
+            exchange.stop_reading()
+            await exchange.blocked()
+            leave()
+            exchange.read_on()
+        await exchange.end()
+    assert not exchange.answer.complete
+    # A generator that is waiting is cancelled, any other closed.
+    check_stream(torn, kept, GeneratorExit, asyncio.CancelledError)
+
+
+@each_colour
+@each_way
+@each_stream
+@pytest.mark.parametrize("message", [0, 1, 2])
+async def test_a_stream_that_is_cancelled_is_torn_down_to_its_end(
+    message: int, kept: bool, by: str, colour: str
+) -> None:
+    torn = Torn("async")
+    streaming(torn, colour, kept)
+    for name in ORDER:
+        # And once more in each of its teardown functions.
+        torn.at[name] = lambda: None if not kept else exchange.cancel(by)
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        exchange.cancel_at(message, by)
+        await exchange.end()
+    check_stream(torn, kept, GeneratorExit, asyncio.CancelledError)
+
+
+@each_colour
+@pytest.mark.parametrize("end", ["after raises", "after replaces it"])
+async def test_a_stream_that_nobody_reads_is_torn_down(end: str, colour: str) -> None:
+    torn = Torn("async")
+    streaming(torn, colour, kept=True)
+
+    def after(response: Response) -> Response:
+        if end == "after raises":
+            raise Problem("a problem")
+        return Response("another")
+
+    torn.bp.after_request(after)
+    async with Exchange(torn.ready(), "GET", "/bp/") as exchange:
+        answer = await exchange.end()
+    assert answer.status == (500 if end == "after raises" else 200)
+    torn.check(Problem if end == "after raises" else None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import typing as t
+import weakref
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,31 @@ def test_1_gb_is_streamed_in_little_memory(
     grown = (most - before) / MIB
     assert grown <= 16
     figure(f"{loop}, {http}, {colour}: +{grown:.1f} MiB, pings {pings.check(0.05)}")
+
+
+@both_colours
+@pytest.mark.case("A41")
+@pytest.mark.parametrize("threads", ["new", "used"])
+async def test_an_idle_thread_keeps_nothing_of_its_last_request(colour: str, threads: str) -> None:
+    app = Flask(__name__)
+    # Settings of its own, so a pool of its own.
+    app.config.update(SYNC_THREADS=1, SYNC_QUEUE_LIMIT=10_000 + 2 * (colour == "sync"))
+    app.config["SYNC_QUEUE_LIMIT"] += threads == "used"
+    kept: list[weakref.ref[t.Any]] = []
+
+    def view() -> str:
+        kept.append(weakref.ref(request._get_current_object()))
+        return str(len(request.form))
+
+    add(app, colour, view)
+    body = multipart(("f", "n", b"x" * MIB))
+    for _ in range(1 + (threads == "used")):
+        assert await send(app, "asgi", body, -1, BOUNDARY) == (200, b"0")
+    # The thread lets go of it on its own, soon after the answer.
+    async with asyncio.timeout(10):
+        while any(ref() is not None for ref in kept):
+            gc.collect()
+            await asyncio.sleep(0.001)
 
 
 # -- names of files ----------------------------------------------------------------------------

@@ -1,0 +1,182 @@
+"""``Response``: Werkzeug's, with HTML as the default type and async bodies besides."""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.datastructures import Headers
+from werkzeug.utils import get_content_type
+from werkzeug.wrappers import Response as ResponseBase
+
+from . import json
+from .globals import current_app
+from .lanes import iterate_async
+from .lanes import runs_on_loop
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Mapping
+    from http import HTTPStatus
+
+    from starlette.background import BackgroundTask
+    from starlette.types import ASGIApp
+
+
+class Response(ResponseBase):
+    """An HTTP response: Werkzeug's, with HTML as the default type and async bodies besides.
+
+    :param response: the body: text, bytes, or an iterable or async iterable of either.
+    :param status: a code, or a code and a reason.
+    :param headers: header names and values.
+    :param mimetype: the media type without parameters.
+    :param content_type: the whole Content-Type header instead.
+    :param direct_passthrough: whether the body is to be passed to the server as it is.
+    """
+
+    default_mimetype: str | None = "text/html"
+    json_module = json
+    autocorrect_location_header = False
+
+    asgi: ASGIApp | None = None
+    """An ASGI application that sends the body: a Starlette response that a view returned."""
+    background: BackgroundTask | None = None
+    """Awaited after the body was sent."""
+
+    _quick = True
+    _plain_headers = True
+
+    def __init_subclass__(cls, **kwargs: t.Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = {name for base in cls.__mro__ if base not in Response.__mro__ for name in vars(base)}
+        cls._quick = not own & _SET_BY_INIT
+        cls._plain_headers = not own & _READ_BY_HEADERS
+
+    def __init__(
+        self,
+        response: t.Any = None,
+        status: int | str | HTTPStatus | None = None,
+        headers: Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]] | None = None,
+        mimetype: str | None = None,
+        content_type: str | None = None,
+        direct_passthrough: bool = False,
+    ) -> None:
+        body = response.encode() if type(response) is str else response
+        if (
+            type(body) is not bytes
+            or headers is not None
+            or status is not None
+            or content_type is not None
+            or mimetype == ""
+            or not self._quick
+        ):
+            super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
+            return
+        self._status, self._status_code = "200 OK", 200
+        pairs = [("Content-Length", str(len(body)))]
+        mimetype = mimetype or self.default_mimetype
+        if mimetype is not None:
+            full = _content_types.get(mimetype) or _content_type_of(mimetype)
+            pairs.insert(0, ("Content-Type", full))
+        # Headers() would walk through what is known to be two pairs.
+        self.headers = headers = Headers.__new__(Headers)
+        headers._list = pairs
+        self.response = [body]
+        self.direct_passthrough = direct_passthrough
+        self._on_close = []
+
+    @property
+    def max_cookie_size(self) -> int:  # type: ignore[override]
+        """Bytes of a cookie above which a warning is shown; ``MAX_COOKIE_SIZE``."""
+        if current_app:
+            return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
+        return super().max_cookie_size
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the body is an async iterable."""
+        return hasattr(self.response, "__aiter__") and not isinstance(self.response, (list, tuple))
+
+    def iter_encoded(self) -> t.Iterator[bytes]:
+        """Iterate over the body as bytes; an async body is fetched from the loop, blocking.
+
+        :raises RuntimeError: for an async body in async code, which would block the loop.
+        """
+        if not self.is_async:
+            return super().iter_encoded()
+        if runs_on_loop():
+            raise RuntimeError(
+                f"The body of the response is async ({self.response!r}) and cannot be read at once"
+                " on the event loop: 'await response.make_sequence_async()' first."
+            )
+        return iterate_async(self.aiter_encoded())
+
+    async def make_sequence_async(self) -> None:
+        """Take in the whole body, as ``make_sequence()``, of a response whose body is async."""
+        if not self.is_async:
+            self.make_sequence()
+            return
+        source = self.aiter_encoded()
+        try:
+            self.response = [chunk async for chunk in source]
+        finally:
+            await source.aclose()
+
+    def aiter_encoded(self) -> EncodedBody:
+        """Iterate over an async body as bytes."""
+        return EncodedBody(t.cast("t.AsyncIterable[str | bytes]", self.response))
+
+
+_SET_BY_INIT: t.Final = frozenset(
+    {
+        "__init__",
+        "automatically_set_content_length",
+        "data",
+        "default_status",
+        "headers",
+        "set_data",
+        "status",
+        "status_code",
+    }
+)
+"""Names whose override in a subclass calls for Werkzeug's own, longer way to make a response."""
+
+_READ_BY_HEADERS: t.Final = frozenset(
+    {"autocorrect_location_header", "automatically_set_content_length", "get_wsgi_headers"}
+)
+"""Names whose override in a subclass has a say in the headers that are sent."""
+
+_content_types: dict[str, str] = {}
+
+
+def _content_type_of(mimetype: str) -> str:
+    content_type = _content_types.get(mimetype)
+    if content_type is None:
+        content_type = get_content_type(mimetype, "utf-8")
+        # Refuses what no header may have.
+        Headers().set("Content-Type", content_type)
+        if len(_content_types) < 256:
+            _content_types[mimetype] = content_type
+    return content_type
+
+
+class EncodedBody:
+    """An async body as bytes, which can be closed even if it was never started.
+
+    :param body: an async iterable of text or bytes.
+    """
+
+    def __init__(self, body: t.AsyncIterable[str | bytes]) -> None:
+        self._iterator = aiter(body)
+
+    def __aiter__(self) -> t.Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        item = await anext(self._iterator)
+        return item.encode() if isinstance(item, str) else item
+
+    async def aclose(self) -> None:
+        """Close what the body is read from, if it can be closed."""
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,132 @@
+"""Clients that send or read slowly: they wait on the event loop, and hold no thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import typing as t
+
+import pytest
+
+from tests.kit import crowd
+from tests.kit.cases import Figure
+from tests.kit.pings import pinging
+from tests.kit.server import LIMIT
+from tests.kit.server import serve
+from tests.kit.server import Server
+
+pytestmark = pytest.mark.slow
+
+FORM = "application/x-www-form-urlencoded"
+THREADS = 40
+SOURCE = """
+import itertools
+from asyncflask import Flask, request
+
+app = Flask(__name__)
+chunks = itertools.count()
+
+@app.get("/ping")
+def ping():
+    return "pong"
+
+@app.post("/sync")
+def take():
+    return request.form["name"]
+
+@app.post("/async")
+async def take_async():
+    return request.form["name"]
+
+@app.get("/stream")
+def stream():
+    def endless():
+        while True:
+            next(chunks)
+            yield bytes(65536)
+    return endless()
+
+@app.get("/chunks")
+async def count():
+    return repr(chunks)
+"""
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest) -> t.Iterator[Server]:
+    http = {"asyncio": "h11", "uvloop": "httptools"}[request.param]
+    with serve(SOURCE, "--no-access-log", loop=request.param, http=http, lint=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def control() -> t.Iterator[Server]:
+    with serve("tests.kit.bare:app", "--no-access-log", lint=False) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def most_threads(server: Server) -> t.Iterator[list[int]]:
+    """Note how many threads the server has, again and again during the block."""
+    ended = threading.Event()
+    seen = [server.threads]
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            seen.append(server.threads)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        looking.join(LIMIT)
+
+
+@pytest.mark.case("A12")
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_slow_senders_hold_no_threads(
+    server: Server, control: Server, colour: str, figure: Figure
+) -> None:
+    slow = crowd.post(f"/{colour}", b"name=slow" + b"ly" * 4, FORM)
+    with pinging(server, control=control) as pings, most_threads(server) as threads:
+        answers = crowd.ask(server, [slow] * 100, drips=12, pause=0.2)
+    assert {(answer.status, answer.body) for answer in answers} == {(200, b"slow" + b"ly" * 4)}
+    # All but the last of what was seen: with its last byte each may take a thread.
+    during = threads[: len(threads) * 3 // 4]
+    grown = max(during) - threads[0]
+    figure(f"{colour}: {pings.check(0.1)}, {grown} threads more")
+    assert grown <= 2
+
+
+@pytest.mark.case("A16")
+def test_stalled_readers_of_sync_generators_hold_no_threads(
+    server: Server, control: Server, figure: Figure
+) -> None:
+    before = server.threads
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.settimeout(LIMIT)
+            reader.connect((server.host, server.port))
+            reader.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until_stalled(server)
+        with pinging(server, control=control) as pings:
+            threading.Event().wait(2)
+        grown = server.threads - before
+    figure(f"{pings.check(0.1)}, {grown} threads more for 60 readers")
+    assert grown <= THREADS
+
+
+def wait_until_stalled(server: Server) -> None:
+    """Wait until no chunk was produced for half a second."""
+    seen = ""
+    for _ in range(int(LIMIT / 0.5)):
+        before, seen = seen, server.get("/chunks")
+        if before == seen:
+            return
+        threading.Event().wait(0.5)
+    raise AssertionError(f"The readers did not stall: {seen}")
