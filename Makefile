@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 compat: | $(BIN)/python ## run Flask's own test suite on asyncflask, once per transport
 	$(BIN)/python -m tests.compat $(ARGS)
 
+fuzz: $(VENV)/.installed-test ## compare generated requests with Flask (FUZZ=100000 SEED=0)
+	FUZZ=$(or $(FUZZ),100000) FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
 bench: $(VENV)/.installed-bench ## measure against other frameworks (QUICK=1: shorter)
 	$(BIN)/python -m benchmarks.inprocess $(if $(QUICK),--quick) $(ARGS)
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import http_date
 
 Paint: t.TypeAlias = t.Callable[[t.Callable[..., t.Any]], t.Callable[..., t.Any]]
 
@@ -117,7 +118,7 @@ def _add_url(web: ModuleType, app: t.Any, paint: Paint) -> None:
 
     def seen(**values: t.Any) -> t.Any:
         found = {name: guarded(lambda name=name: getattr(request, name)) for name in names}
-        return web.jsonify(found, rule=str(request.url_rule), values=told(values))
+        return web.jsonify(seen=found, rule=str(request.url_rule), values=told(values))
 
     view = paint(seen)
     for number, rule in enumerate(
@@ -222,7 +223,7 @@ def _add_bodies(web: ModuleType, app: t.Any, paint: Paint) -> None:
 
     def read_in_pieces() -> t.Any:
         stream = request.stream
-        return stream.read(7), stream.readline(), stream.read(0), stream.read(3), stream.read()
+        return stream.read(7), stream.readline(), stream.read(3), stream.read()
 
     steps: dict[str, t.Callable[[], t.Any]] = {
         "form": lambda: request.form,
@@ -342,7 +343,7 @@ def _add_answers(web: ModuleType, app: t.Any, paint: Paint) -> None:
             return web.jsonify(web.get_flashed_messages(with_categories=True))
         elif action == "untouched":
             return "untouched"
-        return web.jsonify(before, after=told(dict(session)))
+        return web.jsonify(before=before, after=told(dict(session)))
 
     @app.route("/go", methods=METHODS)
     @paint
@@ -438,6 +439,6 @@ def _add_files(web: ModuleType, app: t.Any, paint: Paint) -> None:
     def made() -> t.Any:
         response = web.make_response("0123456789" * 10)
         response.set_etag(ETAG, weak="w" in request.args)
-        response.last_modified = CHANGED
+        response.headers["Last-Modified"] = http_date(CHANGED)
         response.vary.add("Accept")
         return response.make_conditional(request, accept_ranges=True, complete_length=100)

@@ -138,7 +138,7 @@ def scope_of(asked: Asked) -> dict[str, t.Any]:
 
 def simpler(asked: Asked) -> t.Iterator[Asked]:
     """Give requests that are a little less than this one, to find the least that fails."""
-    for number in range(len(asked.headers)):
+    for number in reversed(range(len(asked.headers))):
         rest = asked.headers[:number] + asked.headers[number + 1 :]
         yield dataclasses.replace(asked, headers=rest)
     if asked.chunks is not None:

@@ -119,7 +119,7 @@ PATHS = (
     *("/slash/{w}", "/slash/{w}/", "/noslash/{w}/", "/caf%C3%A9/{w}", "/caf%c3%a9/a/", "/loose", "/loose/"),
     *("/only-post", "/post-slash", "/alias", "/aliased", "/moved/{w}", "/moved/a/", "/default", "/default/"),
     *("/default/1", "/default/2", "/own-options", "//url", "/url//a", "/slash//", "//", "/./url", "/../url"),
-    *("/{w}", "/{w}/{w}", "url", "*", "http://example.com/url", "/a;b/c", "/part/nothing", "/part"),
+    *("", "/{w}", "/{w}/{w}", "url", "*", "http://example.com/url", "/a;b/c", "/part/nothing", "/part"),
 )
 HEADER_PATHS = ("/headers", "/made", "/made", "/file", "/static/a.txt", "/static/a.txt", "/field/headers")
 FILE_PATHS = (
