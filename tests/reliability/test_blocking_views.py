@@ -165,7 +165,7 @@ def test_blocking_views_run_first_come_first_served(server: Server) -> None:
 @pytest.mark.case("A11")
 @pytest.mark.parametrize(
     ("path", "upload"),
-    [("/static/page.txt", 0), ("/download", 0), ("/upload", 2 * MIB), ("/template", 0)],
+    [("/static/page.txt", 0), ("/download", 0), ("/upload", MIB), ("/template", 0)],
 )
 def test_blocking_views_hold_up_nothing_that_is_not_theirs(
     server: Server, control: Server, path: str, upload: int, figure: Figure
