@@ -241,6 +241,24 @@ async def test_a_whole_body_of_another_length_than_announced_is_a_logged_500(
     assert caplog.text.count("InvalidHeader: The response has") == 2
 
 
+@pytest.mark.case("A25", "A47")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("lengths", [("4", "5"), ("4", "4"), ("4", ""), ("x",)])
+async def test_two_lengths_or_none_that_is_a_number_are_a_500_to_head_as_well(
+    lengths: tuple[str, ...], method: str
+) -> None:
+    app = Flask(__name__)
+
+    @app.get("/")
+    def view() -> Response:
+        response = Response("body")
+        response.headers.setlist("Content-Length", lengths)
+        return response
+
+    assert (await fetch(app, method)).status == 500
+    assert app.test_client().open("/", method=method).status_code == 500
+
+
 @pytest.mark.parametrize("make", [lambda: "", lambda: "body", lambda: iter("body")])
 async def test_the_answer_to_head_may_announce_any_length(make: t.Callable[[], t.Any]) -> None:
     app = announcing("1000", make)

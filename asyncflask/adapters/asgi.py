@@ -156,6 +156,7 @@ async def _send_whole(
     :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
     """
     if method == "HEAD" or status in wire.BODILESS:
+        wire.declared_length(headers)
         body = b""
     elif (b"content-length", b"%d" % len(body)) not in headers:
         wire.check_length(headers, body)

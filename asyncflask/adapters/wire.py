@@ -195,6 +195,7 @@ def encode(response: Response, request: Request) -> RawHeaders:
         if quick is not None:
             return quick
     pairs = final_headers(response, lambda: request.environ)
+    declared_length(pairs)
     return [_encoded.get(pair) or encode_header(pair) for pair in pairs]
 
 
@@ -209,6 +210,8 @@ def _encode_as_they_are(response: Response) -> RawHeaders | None:
                 return None
             ready = encode_header(pair)
         if ready[0] == b"content-length":
+            if has_length:
+                return None
             has_length = True
         out.append(ready)
     return out if has_length or not response.is_sequence else None

@@ -72,11 +72,11 @@ def handle_environ(
 def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Headers:
     wire.check_status(response.status)
     headers = [wire.clean_header(pair) for pair in wire.final_headers(response, lambda: environ)]
-    if wire.has_body(environ["REQUEST_METHOD"], response.status_code):
-        if type(response.response) is list and not response.direct_passthrough:
-            wire.check_length(headers, response.get_data())
-        else:
-            wire.declared_length(headers)
+    in_one_piece = type(response.response) is list and not response.direct_passthrough
+    if in_one_piece and wire.has_body(environ["REQUEST_METHOD"], response.status_code):
+        wire.check_length(headers, response.get_data())
+    else:
+        wire.declared_length(headers)
     return headers
 
 

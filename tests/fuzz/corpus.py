@@ -18,9 +18,7 @@ CORPUS: dict[str, Asked] = {
     "raw bytes in the query, percent signs and all": Asked(target=b"/url?%\xff%zz=%ff&\xe9"),
     "raw bytes in the query, a refused view": Asked(target=b"/abort/10?\xbc"),
     "two slashes": Asked(target=b"//url//a"),
-    "form, then pieces": Asked(
-        "POST", b"/body/form-pieces-text", (_HOST,), (b"me=*\r\n\r\n\xc3",)
-    ),
+    "form, then pieces": Asked("POST", b"/body/form-pieces-text", (_HOST,), (b"me=*\r\n\r\n\xc3",)),
     "digits that are none": Asked(target=b"/int/%c2%b2", headers=(_HOST, ("Range", "bytes=\xb2-"))),
     "nested JSON in an async view": Asked(
         "POST", b"/body/json-silent", (_HOST, _JSON), (b"[" * 3000 + b"]" * 3000,)
@@ -46,7 +44,13 @@ KNOWN: dict[str, Asked] = {
     ),
     "response that cannot be sent": Asked(target=b"/respond?n=a%20b"),
     "Content-Length of another body": Asked(target=b"/respond?n=Content-Length&v=99"),
+    "two names of a part": Asked(
+        "POST",
+        b"/body/form",
+        (_HOST, ("Content-Type", "multipart/form-data; boundary=b")),
+        (b"--b\r\nContent-Disposition: form-data; name=a; name*=utf-8''c\r\n\r\n\r\n--b--",),
+    ),
     "If-Range with a weak tag": Asked(
-        target=b"/made?w=1", headers=(_HOST, ("Range", "bytes=0-9"), ("If-Range", 'W/"abc"'))
+        target=b"/file", headers=(_HOST, ("Range", "bytes=0-9"), ("If-Range", 'W/"abc"'))
     ),
 }

@@ -23,8 +23,8 @@ from .asked import environ_of
 from .asked import scope_of
 from .asked import simpler
 from .rules import Case
-from .rules import Outcome
 from .rules import known
+from .rules import Outcome
 
 #: Seconds that any request may take, or a multiple of Flask's own time.
 TIME = 0.2
@@ -150,7 +150,10 @@ class Differential:
             for less in simpler(case.asked):
                 if less == case.asked or time.monotonic() > end:
                     continue
-                worse = [*self.differences([less], case.variant), *self.differences([less], case.variant)]
+                worse = [
+                    *self.differences([less], case.variant),
+                    *self.differences([less], case.variant),
+                ]
                 if worse:
                     case, found = worse[0], True
                     break
@@ -217,7 +220,9 @@ async def _one_over_asgi(app: t.Any, asked: Asked) -> Outcome:
     except Exception as exc:
         return Outcome(500, raised=type(exc).__name__, seconds=time.perf_counter() - begun)
     seconds = time.perf_counter() - begun
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]
+    ]
     return Outcome(start["status"], "", _compared(headers), b"".join(chunks), None, seconds)
 
 
@@ -240,12 +245,18 @@ def _cookie(value: str) -> list[str]:
     if name == "session" and (signed := _signed.fullmatch(content)):
         content = signed["payload"]
         # It says when it ends in seconds from now.
-        rest = ["Expires" if part.startswith("Expires=") and "1970" not in part else part for part in rest]
+        rest = [
+            "Expires" if part.startswith("Expires=") and "1970" not in part else part
+            for part in rest
+        ]
     return [name, content, *rest]
 
 
 def told(case: Case) -> str:
-    lines = [f"asyncflask over {case.way}, {case.variant!r} settings, differs from Flask for", repr(case.asked)]
+    lines = [
+        f"asyncflask over {case.way}, {case.variant!r} settings, differs from Flask for",
+        repr(case.asked),
+    ]
     mine, theirs = case.ours, case.flask
     for name, a, b in (
         ("status", theirs.status, mine.status),

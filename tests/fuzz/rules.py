@@ -115,16 +115,13 @@ def _empty_path(case: Case) -> bool:
     path, mark, query = case.asked.target.partition(b"?")
     if path or case.asked.root or not case.way.startswith("asgi"):
         return False
-    asked = dataclasses.replace(case.asked, target=b"/" + mark + query)
-    return known(case._replace(asked=asked, flask=case.ask_flask(asked))) is not None
+    return _known_for(case, dataclasses.replace(case.asked, target=b"/" + mark + query))
 
 
 def _quoted(query: bytes) -> bytes:
     """Percent-encode what is not UTF-8."""
     text = query.decode("utf-8", "surrogateescape")
-    return re.sub(
-        "[\udc80-\udcff]", lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text
-    ).encode()
+    return re.sub("[\udc80-\udcff]", lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text).encode()
 
 
 def _loaded_limit(case: Case) -> bool:
@@ -141,7 +138,7 @@ def _chunked_limit(case: Case) -> bool:
 
 def _is_over_limit(case: Case) -> bool:
     limit = VARIANTS[case.variant].get("MAX_CONTENT_LENGTH", sys.maxsize)
-    if case.asked.path.startswith(b"/limited/"):
+    if case.asked.path.lstrip(b"/").startswith(b"limited/"):
         limit = 30
     return len(case.asked.body) > limit
 
@@ -151,7 +148,7 @@ def _form_limits(case: Case) -> bool:
     if not re.match("application/x-www-form-urlencoded", case.asked.header("content-type"), re.I):
         return False
     fields = case.asked.body.split(b"&")
-    size = 10 if case.asked.path.startswith(b"/limited/") else 2000
+    size = 10 if case.asked.path.lstrip(b"/").startswith(b"limited/") else 2000
     if len(fields) <= 40 and max(map(len, fields)) <= size:
         return False
     return case.ours.status == 413 or b"RequestEntityTooLarge" in case.ours.body
@@ -170,15 +167,19 @@ def _deep_json(case: Case) -> bool:
         return case.ours.status == 400
     return _same_but(
         case,
-        lambda theirs, mine: theirs == ["raised", "RecursionError"]
-        and mine in (None, ["raised", "BadRequest", 400]),
+        lambda theirs, mine: (
+            theirs == ["raised", "RecursionError"] and mine in (None, ["raised", "BadRequest", 400])
+        ),
     )
 
 
 def _odd_host(case: Case) -> bool:
     """Hosts that Python's IDNA cannot decode, or encode."""
     return "xn--" in case.asked.header("host").lower() and _same_but(
-        case, lambda theirs, mine: theirs in (["raised", "UnicodeError"], ["raised", "UnicodeDecodeError"])
+        case,
+        lambda theirs, mine: (
+            theirs in (["raised", "UnicodeError"], ["raised", "UnicodeDecodeError"])
+        ),
     )
 
 
@@ -206,14 +207,33 @@ def _unsendable(case: Case) -> bool:
 
 def _wrong_length(case: Case) -> bool:
     """A Content-Length that the view has set, and that is not the body's."""
-    length = case.flask.header("content-length")
-    return case.ours.status == 500 and length != str(len(case.flask.body))
+    lengths = [value for name, value in case.flask.headers if name == "content-length"]
+    right = str(len(case.flask.body)) if case.asked.method.upper() != "HEAD" else lengths[0]
+    return case.ours.status == 500 and lengths != [right]
 
 
 def _weak_range(case: Case) -> bool:
-    """The whole file for a part asked for under a weak tag."""
-    weak = case.asked.header("if-range").lower().startswith("w/")
-    return weak and (case.flask.status, case.ours.status) == (206, 200)
+    """The whole file, so Flask's answer to the request without its Range."""
+    headers = tuple(pair for pair in case.asked.headers if pair[0].lower() != "range")
+    if headers == case.asked.headers or not case.asked.header("if-range").startswith("W/"):
+        return False
+    return _known_for(case, dataclasses.replace(case.asked, headers=headers))
+
+
+def _two_names(case: Case) -> bool:
+    """The answer is the one Flask has where a part's ``name*`` is called something else."""
+    body = re.sub(rb"(?i)(?<!file)n(ame\*)", rb"x\1", case.asked.body)
+    if body == case.asked.body or not case.asked.header("content-type").startswith("multipart/"):
+        return False
+    asked = dataclasses.replace(case.asked, chunks=(body,))
+    answer = case.ask_flask(asked)
+    answer.body = answer.body.replace(b"xame*", b"name*")
+    return known(case._replace(asked=asked, flask=answer)) is not None
+
+
+def _known_for(case: Case, asked: Asked) -> bool:
+    """Whether the answer is the one Flask has for another request."""
+    return known(case._replace(asked=asked, flask=case.ask_flask(asked))) is not None
 
 
 # -- comparing ---------------------------------------------------------------------------------
@@ -306,12 +326,17 @@ RULES = (
     ),
     Rule(
         "Content-Length of another body",
-        "It is a 500; Flask leaves it to the server.",
+        "It is a 500, as is a second one; Flask leaves that to the server.",
         _wrong_length,
     ),
     Rule(
         "If-Range with a weak tag",
-        "Such a tag never asks for a part (RFC 9110, section 13.1.5).",
+        "Such a tag never asks for a part of a file (RFC 9110, section 13.1.5).",
         _weak_range,
+    ),
+    Rule(
+        "two names of a part",
+        "A part's plain name wins over a name*, which RFC 7578 does not allow.",
+        _two_names,
     ),
 )

@@ -120,30 +120,44 @@ def json_body(random: Random) -> bytes:
     """Give JSON, odd JSON, or something near it, in some encoding."""
     value = random.choice(
         (
-            *('{"a": 1}', "[]", "null", '"a"', "1e999", "-0", "NaN", "-Infinity", '{"a": 1, "a": 2}'),
-            *('"\\ud800"', '"\\u0000"', "\ufeff{}", "", " ", "[1,]", "{'a': 1}", "1" * 5000, "tru", '"\xe9"'),
-            *("[" * 3000 + "]" * 3000, '{"a":' * 2000, "[" * 50 + "]" * 50, "1.5e-400", "[1e5]", "0123"),
+            *('{"a": 1}', "[]", "null", '"a"', "1e999", "-0", "NaN", "-Infinity"),
+            '{"a": 1, "a": 2}',
+            *('"\\ud800"', '"\\u0000"', "\ufeff{}", "", " ", "[1,]", "{'a': 1}", "1" * 5000),
+            *("tru", '"\xe9"'),
+            *("[" * 3000 + "]" * 3000, '{"a":' * 2000, "[" * 50 + "]" * 50, "1.5e-400", "[1e5]"),
+            "0123",
         )
     )
     if _often(random, 0.2):
         value = spoiled(random, value)
-    encoding = random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-32-be", "utf-8-sig", "latin-1"))
+    encoding = random.choice(
+        ("utf-8", "utf-8", "utf-8", "utf-16", "utf-32-be", "utf-8-sig", "latin-1")
+    )
     return value.encode(encoding, "replace")
 
 
-BOUNDARIES = ("b", "-", "--", "a b", "'()+_,-./:=?", "b" * 70, "b" * 300, "\xe9", "a;b", "", "a\\", "()[]*")
+BOUNDARIES = (
+    *("b", "-", "--", "a b", "'()+_,-./:=?", "b" * 70, "b" * 300, "\xe9", "a;b", "", "a\\"),
+    "()[]*",
+)
 
 
 def multipart(random: Random) -> tuple[str, bytes]:
     """Give a multipart form, whole or broken: its Content-Type and its body."""
     boundary = random.choice(BOUNDARIES) if _often(random, 0.4) else "b"
-    line = random.choice(("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r")) if _often(random, 0.3) else "\r\n"
+    line = (
+        random.choice(("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r"))
+        if _often(random, 0.3)
+        else "\r\n"
+    )
     text = random.choice(("", "", "", line, "preamble" + line, "--"))
     for _ in range(random.choice((0, 1, 1, 2, 2, 3, 13))):
         text += f"--{boundary}" + random.choice(("", "", "", "", " ", "\t")) + line
         text += _part_headers(random, line) + line
         text += _part_content(random, boundary, line) + line
-    text += random.choice((f"--{boundary}--{line}", f"--{boundary}--", f"--{boundary}", "", "--", "-"))
+    text += random.choice(
+        (f"--{boundary}--{line}", f"--{boundary}--", f"--{boundary}", "", "--", "-")
+    )
     text += random.choice(("", "", "", "epilogue", line * 3))
     if _often(random, 0.2):
         text = spoiled(random, text)
@@ -151,7 +165,9 @@ def multipart(random: Random) -> tuple[str, bytes]:
     bare = random.choice((boundary, quoted)) if boundary.isalnum() else quoted
     content_type = f"multipart/form-data; boundary={bare}"
     if _often(random, 0.1):
-        content_type += random.choice(("; charset=latin-1", "; charset=utf-16", "; boundary=x", ";"))
+        content_type += random.choice(
+            ("; charset=latin-1", "; charset=utf-16", "; boundary=x", ";")
+        )
     if _often(random, 0.05):
         content_type = spoiled(random, content_type)
     return as_value(content_type), text.encode("latin-1")
@@ -159,14 +175,18 @@ def multipart(random: Random) -> tuple[str, bytes]:
 
 def _part_headers(random: Random, line: str) -> str:
     name = random.choice(("a", "b", "", "a b", '\\"', "\xc3\xa9", "\xff", "a;b", "_charset_"))
-    disposition = random.choice(("form-data", "form-data", "form-data", "form-data", "attachment", "FORM-DATA", ""))
+    disposition = random.choice(
+        ("form-data", "form-data", "form-data", "form-data", "attachment", "FORM-DATA", "")
+    )
     text = f'Content-Disposition: {disposition}; name="{name}"'
     if _often(random, 0.4):
         text += "; filename=" + random.choice(
             (
-                *('"a.txt"', '""', '"C:\\dir\\a.txt"', '"\xc3\xa9"', '"a\\"b"', '"a', "a b", '"%22"'),
-                *("\"x\"; filename*=utf-8''%c3%a9", '"../a"', '"a";', '"\xff\x00"', "*", '"a"; name="c"'),
-                '"a"; name*=utf-8\'\'c',
+                *('"a.txt"', '""', '"C:\\dir\\a.txt"', '"\xc3\xa9"', '"a\\"b"', '"a', "a b"),
+                '"%22"',
+                *("\"x\"; filename*=utf-8''%c3%a9", '"../a"', '"a";', '"\xff\x00"', "*"),
+                '"a"; name="c"',
+                "\"a\"; name*=utf-8''c",
             )
         )
     if _often(random, 0.1):
@@ -174,10 +194,14 @@ def _part_headers(random: Random, line: str) -> str:
     for _ in range(random.choice((0, 0, 0, 1, 2))):
         text += line + random.choice(
             (
-                *("Content-Type: text/plain", "Content-Type: text/plain; charset=utf-16", "no colon"),
-                *("Content-Transfer-Encoding: base64", "Content-Length: 5", "Content-Length: x", " folded"),
-                *("Content-Type: text/html; charset=zlib_codec", "X: \xff", ": a", "X-" + "y" * 300 + ": z"),
-                *("content-disposition: form-data; name=other", "Content-Type: ;;;", "Content-Type: a; charset=idna"),
+                *("Content-Type: text/plain", "Content-Type: text/plain; charset=utf-16"),
+                "no colon",
+                *("Content-Transfer-Encoding: base64", "Content-Length: 5", "Content-Length: x"),
+                " folded",
+                *("Content-Type: text/html; charset=zlib_codec", "X: \xff", ": a"),
+                "X-" + "y" * 300 + ": z",
+                *("content-disposition: form-data; name=other", "Content-Type: ;;;"),
+                "Content-Type: a; charset=idna",
                 "X: " + "y" * 9000,
             )
         )
@@ -187,8 +211,10 @@ def _part_headers(random: Random, line: str) -> str:
 def _part_content(random: Random, boundary: str, line: str) -> str:
     return random.choice(
         (
-            *("", "a", "1", "\xff\xfe", "\xc3\xa9", line, f"{line}--", f"--{boundary}", f"{line}--{boundary}x"),
-            *("\0" * 20, "\r", "\n", "\r\r\n", "x" * 1990, "x" * 2500, f"{line}-", "+ACY-", "a&b=c", "\r\n" * 9),
+            *("", "a", "1", "\xff\xfe", "\xc3\xa9", line, f"{line}--", f"--{boundary}"),
+            f"{line}--{boundary}x",
+            *("\0" * 20, "\r", "\n", "\r\r\n", "x" * 1990, "x" * 2500, f"{line}-", "+ACY-"),
+            *("a&b=c", "\r\n" * 9),
         )
     )
 
@@ -240,25 +266,34 @@ def url_request(random: Random) -> Asked:
 
 def query_request(random: Random) -> Asked:
     """Give a request whose query matters."""
-    return _make(random, "GET", path(random, words.ANSWER_PATHS), headers(random, few=2), query_share=0.95)
+    return _make(
+        random, "GET", path(random, words.ANSWER_PATHS), headers(random, few=2), query_share=0.95
+    )
 
 
 def header_request(random: Random) -> Asked:
     """Give a request whose headers matter."""
     method = random.choice(("GET", "GET", "GET", "HEAD", "POST"))
-    return _make(random, method, path(random, words.HEADER_PATHS), headers(random, few=7), None, 0.2)
+    return _make(
+        random, method, path(random, words.HEADER_PATHS), headers(random, few=7), None, 0.2
+    )
 
 
 def cookie_request(random: Random) -> Asked:
     """Give a request whose cookies matter."""
-    where = random.choice(("/headers", "/session/get", "/session/set", "/session/flash", "/field/cookies"))
+    where = random.choice(
+        ("/headers", "/session/get", "/session/set", "/session/flash", "/field/cookies")
+    )
     return _make(random, "GET", where, headers(random, "Cookie", few=3), None)
 
 
 def file_request(random: Random) -> Asked:
     """Give a request for a file, with conditions."""
     method = random.choice(("GET", "GET", "HEAD", "POST"))
-    names = ("Range", "If-Range", "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since")
+    names = (
+        *("Range", "If-Range", "If-None-Match", "If-Match", "If-Modified-Since"),
+        "If-Unmodified-Since",
+    )
     chosen = [random.choice(names) for _ in range(random.randrange(4))]
     return _make(random, method, path(random, words.FILE_PATHS), headers(random, *chosen, few=2))
 
@@ -270,7 +305,9 @@ def multipart_request(random: Random) -> Asked:
 
 def form_request(random: Random) -> Asked:
     """Give a request with an urlencoded form."""
-    return _body_request(random, "application/x-www-form-urlencoded", query(random).encode("latin-1"))
+    return _body_request(
+        random, "application/x-www-form-urlencoded", query(random).encode("latin-1")
+    )
 
 
 def json_request(random: Random) -> Asked:
@@ -292,7 +329,9 @@ def _body_request(random: Random, content_type: str, body: bytes) -> Asked:
         found += (("Content-Type", content_type),)
     where = random.choice(("/body/{s}", "/body/{s}", "/body/{s}", "/raise/{s}", "/limited/{s}"))
     if _often(random, 0.15):
-        where = random.choice(("/field/form", "/field/json", "/field/files", "/slash", "/typed", "/go"))
+        where = random.choice(
+            ("/field/form", "/field/json", "/field/files", "/slash", "/typed", "/go")
+        )
     method = random.choice(("POST", "POST", "POST", "PUT", "GET", "DELETE"))
     return _make(random, method, path(random, (where,)), found, body)
 
@@ -326,5 +365,3 @@ def batches(make: Make) -> st.SearchStrategy[list[Asked]]:
     """Give Hypothesis a strategy for lists of requests."""
     one = st.randoms(use_true_random=False).map(make)
     return st.lists(one, min_size=1, max_size=10)
-
-

@@ -25,9 +25,9 @@ from .strategies import few
 pytestmark = pytest.mark.case("A47")
 
 #: How many requests, and which ones: see "make fuzz".
-REQUESTS = int(os.environ.get("FUZZ", 4000))
+REQUESTS = int(os.environ.get("FUZZ", 3000))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
-SLICE = 2000
+SLICE = 1000
 
 
 @pytest.mark.slow
