@@ -22,7 +22,11 @@ demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-.PHONY: help demo test reliability soak fuzz lint compat bench clean
+reliability: $(VENV)/.installed-test ## run all tests and write the table of docs/reliability.md
+	$(BIN)/python -m pytest --reliability-table=docs/reliability.md $(ARGS)
+
+soak: $(VENV)/.installed-test ## make a million requests and see what they leave behind (10 minutes)
+	$(BIN)/python -m tests.kit.soak $(ARGS)
 
 lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ from .lanes import async_to_sync
 from .lanes import colour_of
 from .lanes import does_io
 from .lanes import ensure_sync
+from .lanes import IO
 from .lanes import Lane
 from .lanes import Stage
 from .lanes import workers_for
@@ -134,11 +135,14 @@ class Flask(App):
             )
         # A bound method would keep the application alive through its own view functions.
         app_ref = weakref.ref(self)
+        view = lambda **kwargs: app_ref().send_static_file(**kwargs)  # type: ignore[union-attr]  # noqa: E731
+        if colour_of(self.send_static_file) == IO:
+            does_io(view)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
             host=static_host,
-            view_func=does_io(lambda **kwargs: app_ref().send_static_file(**kwargs)),  # type: ignore[union-attr]
+            view_func=view,
         )
 
     def __setattr__(self, name: str, value: t.Any) -> None:

@@ -522,7 +522,9 @@ class Request(TolerantRequest):
         self._loaded = True
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
-        return await run_sync(io_workers(), func, *args)
+        # Under WSGI it is the client that is waited for, not a file.
+        workers = current_app._workers if self.scope is None else io_workers()
+        return await run_sync(workers, func, *args)
 
 
 def _check_length(length: int | None, limit: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import typing as t
 
@@ -29,6 +30,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("FLASK_", "WERKZEUG_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> t.Iterator[None]:
+    """Undo what a test does to loggers: applications of one name share theirs."""
+    before = {one: (one.disabled, one.propagate, one.handlers[:]) for one in loggers()}
+    yield
+    for logger in loggers():
+        known = before.get(logger, (False, True, logger.handlers))
+        logger.disabled, logger.propagate, logger.handlers[:] = known
+
+
+def loggers() -> list[logging.Logger]:
+    """List the loggers there are."""
+    found = logging.root.manager.loggerDict.values()
+    return [logger for logger in found if isinstance(logger, logging.Logger)]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ import pytest
 import asyncflask
 from asyncflask import Flask
 from asyncflask.lanes import background_loop
+from asyncflask.lanes import io_workers
+from asyncflask.lanes import run_sync
 
 STAGES = ("before", "view", "error", "after", "teardown")
 COLOURS = list(itertools.product("sa", repeat=len(STAGES)))
@@ -441,3 +443,31 @@ def test_a_process_forked_in_a_view_has_a_loop_of_its_own(tmp_path: Path) -> Non
         return str(child)
 
     assert app.test_client(transport="asgi").get("/").text == answer.read_text()
+
+
+@pytest.mark.anyio
+async def test_a_blocking_function_that_runs_is_waited_for_however_often_it_is_cancelled() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def block() -> None:
+        started.set()
+        go_on.wait(10)
+        ended.append("function")
+
+    async def caller() -> None:
+        try:
+            await run_sync(io_workers(), block)
+        finally:
+            ended.append("caller")
+
+    task = asyncio.create_task(caller())
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert ended == []
+    go_on.set()
+    with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["function", "caller"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import io
 import os
+import threading
 import types
 import typing as t
 from datetime import datetime
@@ -26,6 +28,9 @@ from asyncflask import send_file
 from asyncflask import send_from_directory
 from asyncflask import url_for
 from asyncflask.lanes import runs_on_loop
+from tests.kit.drive import Exchange
+from tests.kit.drive import fetch
+from tests.kit.drive import LIMIT
 
 TRANSPORTS = ("wsgi", "asgi")
 each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
@@ -712,3 +717,87 @@ async def test_a_client_that_leaves_gets_no_more_of_a_file() -> None:
         await app(make_scope("/"), receive, send)
     assert 0 < sent < 2**22
     assert (file.ended, file.on_loop) == (1, {False})
+
+
+# -- on which thread ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_thread(root: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    # Pools of its own, without the threads that other tests have left idle.
+    monkeypatch.setattr("asyncflask.lanes.workers._pools", {})
+    app = make_app(asyncflask, root)
+    app.config["SYNC_THREADS"] = 1
+    app.register_blueprint(Blueprint("part", "part", "static", "/part", root_path=str(root)))
+    return app
+
+
+@pytest.mark.anyio
+@pytest.mark.case("A11")
+async def test_files_are_sent_while_every_thread_of_the_views_is_held(one_thread: Flask) -> None:
+    app, started, go_on = one_thread, threading.Event(), threading.Event()
+
+    @app.get("/hold")
+    def hold() -> str:
+        started.set()
+        go_on.wait(LIMIT)
+        return "held"
+
+    @app.get("/sent")
+    async def sent() -> t.Any:
+        return send_file(Path(app.root_path, "static", "digits.txt"))
+
+    async with Exchange(app, "GET", "/hold") as exchange:
+        await asyncio.to_thread(started.wait, LIMIT)
+        for path in ("/static/digits.txt", "/part/digits.txt", "/sent"):
+            assert (await fetch(app, "GET", path)).body == DIGITS
+            part = await fetch(app, "GET", path, headers={"Range": "bytes=2-3"})
+            assert (part.status, part.body) == (206, b"23")
+        assert (await fetch(app, "GET", "/static/missing.txt")).status == 404
+        go_on.set()
+    assert exchange.answer.text == "held"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("users", ["hook", "view"])
+async def test_static_views_with_code_of_the_user_s_run_on_the_request_s_own_thread(
+    one_thread: Flask, users: str
+) -> None:
+    app, threads = one_thread, []
+    own = app.view_functions["static"]
+
+    def note(*args: t.Any) -> None:
+        threads.append(threading.current_thread())
+
+    @functools.wraps(own)
+    def wrapped(**kwargs: t.Any) -> t.Any:
+        note()
+        return own(**kwargs)
+
+    if users == "hook":
+        app.before_request(note)
+    else:
+        app.view_functions["static"] = wrapped
+    app.teardown_request(note)
+    assert (await fetch(app, "GET", "/static/digits.txt")).body == DIGITS
+    assert len(threads) == 2 and threads[0] is threads[1]
+
+
+@pytest.mark.anyio
+async def test_a_file_object_of_the_user_s_is_read_on_the_threads_of_the_views(
+    one_thread: Flask,
+) -> None:
+    app, threads = one_thread, []
+
+    class Noted(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            threads.append(threading.current_thread())
+            return super().read(size)
+
+    @app.get("/noted")
+    def noted() -> t.Any:
+        threads.append(threading.current_thread())
+        return send_file(Noted(DIGITS), "text/plain")
+
+    assert (await fetch(app, "GET", "/noted")).body == DIGITS
+    assert len(threads) > 1 and len(set(threads)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import io
 import typing as t
 
 import anyio
@@ -39,6 +40,8 @@ FILE_CHUNK: t.Final = 256 * 1024
 
 _BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
+_PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
+"""What reads a file and nothing else."""
 _END: t.Final = object()
 
 
@@ -273,9 +276,9 @@ def _chunks(
 
 
 def _file_in(body: t.Any) -> FileWrapper | None:
-    """Give the file that a body reads from, if it is one, or a part of one."""
+    """Give the file that a body reads from, or a part of; none whose reading is user code."""
     file = getattr(body, "iterable", body)
-    return file if isinstance(file, FileWrapper) else None
+    return file if isinstance(file, FileWrapper) and type(file.file) in _PLAIN_FILES else None
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:

@@ -372,9 +372,6 @@ class Body:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115
         self._spool.write(data)
         self.size += len(data)
-        if self._over:
-            # Nobody waited for this thread, nor will anybody else close the file.
-            self._spool.close()
 
     def _finish(self, data: bytearray) -> None:
         self._write(data)

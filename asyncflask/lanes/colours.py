@@ -60,7 +60,8 @@ def does_io(func: F) -> F:
 
     :param func: a sync function; returned as it is, with a mark.
     """
-    func.__asyncflask_io__ = True  # type: ignore[attr-defined]
+    # What functools.wraps copies to a function of the user's does not declare that one.
+    func.__asyncflask_io__ = func.__code__  # type: ignore[attr-defined]
     return func
 
 
@@ -70,4 +71,5 @@ def colour_of(func: t.Callable[..., t.Any]) -> int:
         return ASYNC
     if getattr(func, "__asyncflask_inline__", False):
         return INLINE
-    return IO if getattr(func, "__asyncflask_io__", False) else SYNC
+    declared = getattr(func, "__asyncflask_io__", None)
+    return IO if declared is not None and declared is getattr(func, "__code__", None) else SYNC

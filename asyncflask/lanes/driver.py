@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import typing as t
 from queue import SimpleQueue
 
@@ -129,13 +130,13 @@ class Driver:
             self._cancelled = None
 
     async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
-        """Await something in a task of its own, to its end; a cancellation is raised later.
+        """Await something to its end, though the request was cancelled.
 
-        In the request's task neither asyncio.shield() nor anyio's scopes hold off both kinds of
-        cancellation, and a time limit inside of *awaitable* could not be told from one.
+        In the request's own task, where a lock that a hook has taken can be released. Only in a
+        task that was cancelled by its cancel() there is nothing to hold another one off: then in
+        a task of its own, and the cancellation is raised later.
         """
-        if current_task() is None:
-            # Not asyncio's loop: elsewhere there are no cancellations but those of scopes.
+        if not self._may_be_cancelled_again():
             with anyio.CancelScope(shield=True):
                 await awaitable
             return
@@ -152,6 +153,13 @@ class Driver:
         if errors:
             # Popped: the traceback holds this frame.
             raise errors.pop()
+
+    def _may_be_cancelled_again(self) -> bool:
+        task = current_task()
+        if task is None or not (self._cancelled or task.cancelling()):
+            return False
+        # A scope of anyio's cancels in the same way, but is held off by another one.
+        return anyio.current_effective_deadline() != -math.inf
 
     async def _wait_for(self, coro: t.Coroutine[t.Any, t.Any, None]) -> None:
         """Run a coroutine in the request's Context, which was left for it, and wait for its end."""

@@ -155,7 +155,9 @@ def run_inline(
 class _Errand:
     """A blocking function on its way to a worker thread and back."""
 
-    __slots__ = ("_args", "_context", "_error", "_func", "_mailbox", "_result", "_waiter")
+    __slots__ = (
+        "_args", "_context", "_error", "_func", "_landed", "_mailbox", "_result", "_waiter"
+    )
 
     def __init__(
         self, func: t.Callable[..., t.Any], args: tuple[t.Any, ...], context: contextvars.Context
@@ -164,6 +166,7 @@ class _Errand:
         self._args = args
         self._context = context
         self._error: BaseException | None = None
+        self._landed = False
         self._result: t.Any = None
 
     def run(self, worker: Worker | None) -> bool:
@@ -177,6 +180,7 @@ class _Errand:
         self._mailbox.deliver(self)
 
     def land(self) -> None:
+        self._landed = True
         if not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -185,19 +189,39 @@ class _Errand:
         self._mailbox = mailbox_of(loop)
         self._waiter = loop.create_future()
         patience = workers.submit(self)
+        timer = None if patience is None else loop.call_later(patience, self._expire, workers)
         try:
             with anyio.CancelScope(shield=True):
-                if patience is not None:
-                    await asyncio.wait({self._waiter}, timeout=patience)
-                    if workers.withdraw(self):
-                        raise QueueFull("No thread was free for too long.")
-                await self._waiter
-        except asyncio.CancelledError:
-            workers.withdraw(self)
-            raise
+                await self._wait_for_landing(loop, workers)
+        finally:
+            if timer is not None:
+                timer.cancel()
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                # Its traceback holds this frame.
+                self._error = None
         return self._result
+
+    async def _wait_for_landing(self, loop: asyncio.AbstractEventLoop, workers: Workers) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while not self._landed:
+            try:
+                await self._waiter
+            except asyncio.CancelledError as exc:
+                if workers.withdraw(self):
+                    raise
+                # What the thread works on cannot be taken from it.
+                cancelled = exc
+                self._waiter = loop.create_future()
+        if cancelled is not None:
+            raise cancelled
+
+    def _expire(self, workers: Workers) -> None:
+        if workers.withdraw(self):
+            self._error = QueueFull("No thread was free for too long.")
+            self.land()
 
 
 async def run_sync(workers: Workers, func: t.Callable[..., T], *args: t.Any) -> T:

@@ -11,6 +11,10 @@ ATTEMPTS = 4
 GROWTH = 12.0
 #: Seconds below which a cost is too small to compare.
 NOTHING = 0.002
+#: How much more than the control a call may suffer from a load, since it has more in its caches.
+SLACK = 1.5
+#: Seconds that the control takes on a core with nothing else to do.
+_CONTROL = 0.004
 
 
 def cost(run: t.Callable[[], t.Any], attempts: int = ATTEMPTS) -> float:
@@ -30,6 +34,26 @@ def check_growth(run: t.Callable[[int], t.Any], *sizes: int) -> list[float]:
         if all(more <= GROWTH * max(less, NOTHING) for less, more in pairs):
             return costs
     raise AssertionError(f"Sizes {sizes} cost {[round(cost, 4) for cost in costs]} seconds.")
+
+
+def check_cost(run: t.Callable[[], t.Any], bound: float) -> float:
+    """Assert that a call costs no more than *bound* seconds of a core with nothing else to do.
+
+    Processor time goes up where others want the same core; a control tells by how much.
+
+    :returns: the cost in seconds.
+    """
+    for _ in range(3 * ATTEMPTS):
+        # One right after the other, so that both meet with the same load.
+        slowness = max(1.0, SLACK * _once(_control) / _CONTROL)
+        seconds = _once(run)
+        if seconds <= bound * slowness:
+            return seconds
+    raise AssertionError(f"It cost {seconds:.4f} seconds, allowed {bound * slowness:.4f}")
+
+
+def _control() -> list[str]:
+    return [str(number) for number in range(50_000)]
 
 
 def _once(run: t.Callable[[], t.Any]) -> float:

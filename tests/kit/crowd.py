@@ -57,20 +57,28 @@ def ask(
 ) -> list[Answer]:
     """Have each request sent by a client of its own, all at once, and wait for the answers.
 
-    :param drips: bytes at the end of each request that are sent one by one.
+    :param drips: bytes at the end of each request that are sent one by one, by each client in
+        its own beat.
     :param pause: seconds before each of those.
     """
 
     async def main() -> list[Answer]:
         began = time.perf_counter()
-        clients = [_ask(server, request, drips, pause, began) for request in requests]
+        clients = [
+            _ask(server, request, began, drips, pause, number * pause / len(requests))
+            for number, request in enumerate(requests)
+        ]
         async with asyncio.timeout(2 * LIMIT):
             return await asyncio.gather(*clients)
 
     return asyncio.run(main())
 
 
-async def _ask(server: Server, request: bytes, drips: int, pause: float, began: float) -> Answer:
+async def _ask(
+    server: Server, request: bytes, began: float, drips: int, pause: float, late: float
+) -> Answer:
+    if drips:
+        await asyncio.sleep(late)
     reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
         whole = len(request) - drips

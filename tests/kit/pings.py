@@ -30,6 +30,8 @@ from .server import Server
 PAUSE = 0.01
 #: How much slower than the control an answer may be where the control itself is slow.
 SLACK = 3.0
+#: How often it is tried: a machine with other work to do is slow at times.
+ATTEMPTS = 3
 
 
 @dataclass
@@ -76,6 +78,24 @@ def percentile(values: t.Sequence[float], percent: float) -> float:
     """Give the value below which so many of a hundred lie."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def check_repeated(bound: float, measure: t.Callable[[], Pings]) -> str:
+    """Assert that *measure*, which may be noisy, sees answers within *bound* seconds once.
+
+    What holds answers up does so each time; a machine with other work to do, at times.
+
+    :returns: the figure, which tells of attempts that failed.
+    """
+    failed: list[str] = []
+    for _ in range(ATTEMPTS - 1):
+        pings = measure()
+        if pings.p99 <= pings.allowed(bound):
+            break
+        failed.append(f"; before that {pings.figure()}")
+    else:
+        pings = measure()
+    return pings.check(bound) + "".join(failed)
 
 
 @contextlib.contextmanager

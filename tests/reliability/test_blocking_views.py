@@ -9,7 +9,9 @@ import pytest
 
 from tests.kit import crowd
 from tests.kit.cases import Figure
+from tests.kit.pings import check_repeated
 from tests.kit.pings import pinging
+from tests.kit.pings import Pings
 from tests.kit.server import serve
 from tests.kit.server import Server
 
@@ -31,7 +33,7 @@ from asyncflask import Blueprint, Flask, g, render_template, request
 static = os.path.dirname(os.path.abspath(__file__)) + "/static"
 os.mkdir(static)
 with open(static + "/page.txt", "wb") as file:
-    file.write(bytes(2_000_000))
+    file.write(bytes(300_000))
 app = Flask(__name__)
 app.jinja_loader = __import__("jinja2").DictLoader({"page.html": "{{ request.path }} {{ g.no }}"})
 arrived, begun = [], []
@@ -137,13 +139,16 @@ def block(server: Server) -> float:
 
 
 @pytest.mark.case("A8")
-def test_blocking_views_delay_no_async_one(
-    server: Server, control: Server, figure: Figure
-) -> None:
-    with pinging(server, control=control) as pings:
-        taken = block(server)
-    figure(f"{pings.check(0.05)}; all in {taken:.2f} s")
-    assert taken <= BLOCKING * 0.5 / THREADS * 1.3
+def test_blocking_views_delay_no_async_one(server: Server, control: Server, figure: Figure) -> None:
+    taken = []
+
+    def measure() -> Pings:
+        with pinging(server, control=control) as pings:
+            taken.append(block(server))
+        return pings
+
+    figure(f"{check_repeated(0.05, measure)}; all in {max(taken):.2f} s")
+    assert max(taken) <= BLOCKING * 0.5 / THREADS * 1.3
 
 
 @pytest.mark.case("A8")
@@ -160,14 +165,17 @@ def test_blocking_views_run_first_come_first_served(server: Server) -> None:
 @pytest.mark.case("A11")
 @pytest.mark.parametrize(
     ("path", "upload"),
-    [("/static/page.txt", 0), ("/download", 0), ("/upload", 2 * MIB), ("/template", 0)],
+    [("/static/page.txt", 0), ("/download", 0), ("/upload", MIB), ("/template", 0)],
 )
 def test_blocking_views_hold_up_nothing_that_is_not_theirs(
     server: Server, control: Server, path: str, upload: int, figure: Figure
 ) -> None:
-    with pinging(server, path, control=control, upload=upload) as pings:
-        block(server)
-    figure(f"{path.split('/')[1]}: {pings.check(0.1)}")
+    def measure() -> Pings:
+        with pinging(server, path, control=control, upload=upload) as pings:
+            block(server)
+        return pings
+
+    figure(f"{path.split('/')[1]}: {check_repeated(0.1, measure)}")
 
 
 @pytest.mark.case("A10")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import typing as t
 
@@ -140,7 +141,5 @@ def test_what_needs_a_thread_only_in_the_end_is_answered_all_the_same(
 @pytest.mark.case("A1")
 def test_all_of_them_were_torn_down_once(server: Server) -> None:
     ask_together(server, "sync")
-    with server.connect() as connection:
-        connection.request("GET", "/counted")
-        begun, ended = connection.response().read().strip(b"[]\n").split(b",")
+    begun, ended = json.loads(server.get("/counted"))
     assert begun == ended
