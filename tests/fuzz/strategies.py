@@ -351,9 +351,12 @@ def any_request(random: Random) -> Asked:
     return asked
 
 
+#: How many requests are made in bulk, and which ones: see "make fuzz".
+REQUESTS = int(os.environ.get("FUZZ", 5000))
+SEED = int(os.environ.get("FUZZ_SEED", 0))
 #: Few examples: Hypothesis makes them slowly, and the bulk is made without it.
 few = settings(
-    max_examples=max(12, int(os.environ.get("FUZZ", 0)) // 200),
+    max_examples=max(15, REQUESTS // 500),
     deadline=None,
     database=None,
     derandomize=True,

@@ -137,6 +137,7 @@ HOSTS = (
 
 #: Paths of the application; what stands in braces is filled in.
 PATHS = (
+    *("", "/sub/", "/sub"),
     *("/", "/url", "/url/{w}", "/url/{w}/{w}", "/int/{w}", "/int/signed/{w}", "/int/fixed/{w}"),
     *("/int/5", "/int/signed/-5", "/int/fixed/007", "/float/{w}", "/float/-1.5", "/any/a"),
     "/any/b%20c",
