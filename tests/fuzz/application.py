@@ -32,6 +32,8 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
     },
     "named": {
         "SERVER_NAME": "example.com",
+        "SUBDOMAIN_MATCHING": True,
+        "MAX_FORM_MEMORY_SIZE": 500_000,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_PARTITIONED": True,
         "SESSION_COOKIE_SECURE": True,
@@ -93,7 +95,12 @@ def build(web: ModuleType, paint: Paint, folder: Path, config: dict[str, t.Any])
     :param paint: gives a callback its colour.
     :param folder: the static files.
     """
-    app = web.Flask("application", static_folder=str(folder), root_path=str(folder))
+    app = web.Flask(
+        "application",
+        static_folder=str(folder),
+        root_path=str(folder),
+        subdomain_matching=config.get("SUBDOMAIN_MATCHING", False),
+    )
     app.config.update(
         SECRET_KEY=SECRET,
         MAX_FORM_FIELDS=40,
@@ -149,6 +156,8 @@ def _add_url(web: ModuleType, app: t.Any, paint: Paint) -> None:
     app.add_url_rule("/moved/<name>", "moved", view, redirect_to="slash/<name>/")
     app.add_url_rule("/default/", "default", view, defaults={"page": 1})
     app.add_url_rule("/default/<int:page>", "default", view)
+    app.add_url_rule("/sub/", "sub", view, subdomain="<name>")
+    app.add_url_rule("/sub/", "sub_a", view, subdomain="a")
     app.add_url_rule("/own-options", "own", view, methods=["GET"], provide_automatic_options=False)
 
 

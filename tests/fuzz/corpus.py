@@ -34,8 +34,21 @@ KNOWN: dict[str, Asked] = {
     "raw bytes in the query": Asked(target=b"/url?\xff"),
     "no path at all": Asked(target=b"?a=1"),
     "body too large to be loaded": Asked("POST", b"/limited/raw", (_HOST,), (b"x" * 31,)),
+    "body read twice": Asked(
+        "POST", b"/body/silent-lines", (_HOST, _JSON), (b"[" + b" " * 300_000,)
+    ),
     "chunked body over the limit": Asked("POST", b"/limited/raw", (_HOST,), (b"x" * 31,), False),
     "limits of urlencoded forms": Asked("POST", b"/body/form", (_HOST, _FORM), (b"a=&" * 41,)),
+    "long headers of a part": Asked(
+        "POST",
+        b"/body/form",
+        (("Host", "example.com"), ("Content-Type", "multipart/form-data; boundary=b")),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="a"\r\nX: '
+            + b"x" * 9000
+            + b"\r\n\r\n\r\n--b--",
+        ),
+    ),
     "two hosts": Asked(target=b"/url", headers=(_HOST, ("Host", "example.com"))),
     "JSON nested too deep": Asked("POST", b"/raise/json", (_HOST, _JSON), (b"[" * 3000,)),
     "host that cannot be decoded": Asked(target=b"/url", headers=(("Host", "xn--"),)),

@@ -10,6 +10,8 @@ import typing as t
 from dataclasses import dataclass
 from dataclasses import field
 
+from asyncflask import wrappers
+
 from .application import VARIANTS
 from .asked import Asked
 
@@ -136,6 +138,14 @@ def _chunked_limit(case: Case) -> bool:
     return case.ours.status == 413 or b"RequestEntityTooLarge" in case.ours.body
 
 
+def _read_twice(case: Case) -> bool:
+    """A long body that was parsed before its async view, which looks at it more than once."""
+    if not case.way.endswith("async") or len(case.asked.body) <= wrappers.PARSE_OFF_LOOP:
+        return False
+    looks = case.asked.path.count(b"-") > 0
+    return looks and _same_but(case, lambda theirs, mine: _is_nothing(theirs))
+
+
 def _is_over_limit(case: Case) -> bool:
     limit = VARIANTS[case.variant].get("MAX_CONTENT_LENGTH", sys.maxsize)
     if case.asked.path.lstrip(b"/").startswith(b"limited/"):
@@ -148,8 +158,19 @@ def _form_limits(case: Case) -> bool:
     if not re.match("application/x-www-form-urlencoded", case.asked.header("content-type"), re.I):
         return False
     fields = case.asked.body.split(b"&")
-    size = 10 if case.asked.path.lstrip(b"/").startswith(b"limited/") else 2000
+    size = VARIANTS[case.variant].get("MAX_FORM_MEMORY_SIZE", 2000)
+    if case.asked.path.lstrip(b"/").startswith(b"limited/"):
+        size = 10
     if len(fields) <= 40 and max(map(len, fields)) <= size:
+        return False
+    return case.ours.status == 413 or b"RequestEntityTooLarge" in case.ours.body
+
+
+def _part_headers(case: Case) -> bool:
+    """A part of a multipart form whose headers are longer than 8 KiB."""
+    if not case.asked.header("content-type").lower().startswith("multipart/"):
+        return False
+    if re.search(rb"[^\r\n]{8192}", case.asked.body) is None:
         return False
     return case.ours.status == 413 or b"RequestEntityTooLarge" in case.ours.body
 
@@ -206,9 +227,13 @@ def _unsendable(case: Case) -> bool:
 
 
 def _wrong_length(case: Case) -> bool:
-    """A Content-Length that the view has set, and that is not the body's, or stands beside it."""
+    """A Content-Length that the view has set, and that is not the body's."""
     lengths = [value for name, value in case.flask.headers if name == "content-length"]
-    return case.ours.status == 500 and lengths != [str(len(case.flask.body))]
+    if case.ours.status != 500 or not lengths:
+        return False
+    if case.asked.method.upper() == "HEAD":
+        return len(lengths) > 1 or not lengths[0].isdecimal() or not lengths[0].isascii()
+    return lengths != [str(len(case.flask.body))]
 
 
 def _weak_range(case: Case) -> bool:
@@ -257,6 +282,11 @@ def _same_but(case: Case, but: t.Callable[[t.Any, t.Any], bool]) -> bool:
         return False
 
 
+def _is_nothing(value: t.Any) -> bool:
+    """Whether this is what a view gets to see of an empty body."""
+    return value in ("", [], None, ["raised", "BadRequest", 400])
+
+
 def _same_values(theirs: t.Any, mine: t.Any, but: t.Callable[[t.Any, t.Any], bool]) -> bool:
     if theirs == mine or but(theirs, mine):
         return True
@@ -289,6 +319,11 @@ RULES = (
         _loaded_limit,
     ),
     Rule(
+        "body read twice",
+        "A long body of an async view is parsed before, and is there however often it is read.",
+        _read_twice,
+    ),
+    Rule(
         "chunked body over the limit",
         "It is a 413, as with a Content-Length; Flask takes the beginning for the whole.",
         _chunked_limit,
@@ -297,6 +332,11 @@ RULES = (
         "limits of urlencoded forms",
         "MAX_FORM_FIELDS is new, and MAX_FORM_MEMORY_SIZE holds for urlencoded forms as well.",
         _form_limits,
+    ),
+    Rule(
+        "long headers of a part",
+        "The headers of a part of a multipart form may have 8 KiB.",
+        _part_headers,
     ),
     Rule(
         "two hosts",
@@ -325,7 +365,7 @@ RULES = (
     ),
     Rule(
         "Content-Length of another body",
-        "It is a 500; Flask leaves it to the server.",
+        "It is a 500, as is a second one; Flask leaves that to the server.",
         _wrong_length,
     ),
     Rule(

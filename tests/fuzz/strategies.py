@@ -120,37 +120,12 @@ def json_body(random: Random) -> bytes:
     """Give JSON, odd JSON, or something near it, in some encoding."""
     value = random.choice(
         (
-            *(
-                '{"a": 1}',
-                "[]",
-                "null",
-                '"a"',
-                "1e999",
-                "-0",
-                "NaN",
-                "-Infinity",
-                '{"a": 1, "a": 2}',
-            ),
-            *(
-                '"\\ud800"',
-                '"\\u0000"',
-                "\ufeff{}",
-                "",
-                " ",
-                "[1,]",
-                "{'a': 1}",
-                "1" * 5000,
-                "tru",
-                '"\xe9"',
-            ),
-            *(
-                "[" * 3000 + "]" * 3000,
-                '{"a":' * 2000,
-                "[" * 50 + "]" * 50,
-                "1.5e-400",
-                "[1e5]",
-                "0123",
-            ),
+            *('{"a": 1}', "[]", "null", '"a"', "1e999", "-0", "NaN", "-Infinity"),
+            '{"a": 1, "a": 2}',
+            *('"\\ud800"', '"\\u0000"', "\ufeff{}", "", " ", "[1,]", "{'a': 1}", "1" * 5000),
+            *("tru", '"\xe9"'),
+            *("[" * 3000 + "]" * 3000, '{"a":' * 2000, "[" * 50 + "]" * 50, "1.5e-400", "[1e5]"),
+            "0123",
         )
     )
     if _often(random, 0.2):
@@ -162,17 +137,7 @@ def json_body(random: Random) -> bytes:
 
 
 BOUNDARIES = (
-    "b",
-    "-",
-    "--",
-    "a b",
-    "'()+_,-./:=?",
-    "b" * 70,
-    "b" * 300,
-    "\xe9",
-    "a;b",
-    "",
-    "a\\",
+    *("b", "-", "--", "a b", "'()+_,-./:=?", "b" * 70, "b" * 300, "\xe9", "a;b", "", "a\\"),
     "()[]*",
 )
 
@@ -217,24 +182,10 @@ def _part_headers(random: Random, line: str) -> str:
     if _often(random, 0.4):
         text += "; filename=" + random.choice(
             (
-                *(
-                    '"a.txt"',
-                    '""',
-                    '"C:\\dir\\a.txt"',
-                    '"\xc3\xa9"',
-                    '"a\\"b"',
-                    '"a',
-                    "a b",
-                    '"%22"',
-                ),
-                *(
-                    "\"x\"; filename*=utf-8''%c3%a9",
-                    '"../a"',
-                    '"a";',
-                    '"\xff\x00"',
-                    "*",
-                    '"a"; name="c"',
-                ),
+                *('"a.txt"', '""', '"C:\\dir\\a.txt"', '"\xc3\xa9"', '"a\\"b"', '"a', "a b"),
+                '"%22"',
+                *("\"x\"; filename*=utf-8''%c3%a9", '"../a"', '"a";', '"\xff\x00"', "*"),
+                '"a"; name="c"',
                 "\"a\"; name*=utf-8''c",
             )
         )
@@ -243,28 +194,14 @@ def _part_headers(random: Random, line: str) -> str:
     for _ in range(random.choice((0, 0, 0, 1, 2))):
         text += line + random.choice(
             (
-                *(
-                    "Content-Type: text/plain",
-                    "Content-Type: text/plain; charset=utf-16",
-                    "no colon",
-                ),
-                *(
-                    "Content-Transfer-Encoding: base64",
-                    "Content-Length: 5",
-                    "Content-Length: x",
-                    " folded",
-                ),
-                *(
-                    "Content-Type: text/html; charset=zlib_codec",
-                    "X: \xff",
-                    ": a",
-                    "X-" + "y" * 300 + ": z",
-                ),
-                *(
-                    "content-disposition: form-data; name=other",
-                    "Content-Type: ;;;",
-                    "Content-Type: a; charset=idna",
-                ),
+                *("Content-Type: text/plain", "Content-Type: text/plain; charset=utf-16"),
+                "no colon",
+                *("Content-Transfer-Encoding: base64", "Content-Length: 5", "Content-Length: x"),
+                " folded",
+                *("Content-Type: text/html; charset=zlib_codec", "X: \xff", ": a"),
+                "X-" + "y" * 300 + ": z",
+                *("content-disposition: form-data; name=other", "Content-Type: ;;;"),
+                "Content-Type: a; charset=idna",
                 "X: " + "y" * 9000,
             )
         )
@@ -274,29 +211,10 @@ def _part_headers(random: Random, line: str) -> str:
 def _part_content(random: Random, boundary: str, line: str) -> str:
     return random.choice(
         (
-            *(
-                "",
-                "a",
-                "1",
-                "\xff\xfe",
-                "\xc3\xa9",
-                line,
-                f"{line}--",
-                f"--{boundary}",
-                f"{line}--{boundary}x",
-            ),
-            *(
-                "\0" * 20,
-                "\r",
-                "\n",
-                "\r\r\n",
-                "x" * 1990,
-                "x" * 2500,
-                f"{line}-",
-                "+ACY-",
-                "a&b=c",
-                "\r\n" * 9,
-            ),
+            *("", "a", "1", "\xff\xfe", "\xc3\xa9", line, f"{line}--", f"--{boundary}"),
+            f"{line}--{boundary}x",
+            *("\0" * 20, "\r", "\n", "\r\r\n", "x" * 1990, "x" * 2500, f"{line}-", "+ACY-"),
+            *("a&b=c", "\r\n" * 9),
         )
     )
 
@@ -373,11 +291,7 @@ def file_request(random: Random) -> Asked:
     """Give a request for a file, with conditions."""
     method = random.choice(("GET", "GET", "HEAD", "POST"))
     names = (
-        "Range",
-        "If-Range",
-        "If-None-Match",
-        "If-Match",
-        "If-Modified-Since",
+        *("Range", "If-Range", "If-None-Match", "If-Match", "If-Modified-Since"),
         "If-Unmodified-Since",
     )
     chosen = [random.choice(names) for _ in range(random.randrange(4))]
@@ -437,9 +351,12 @@ def any_request(random: Random) -> Asked:
     return asked
 
 
+#: How many requests are made in bulk, and which ones: see "make fuzz".
+REQUESTS = int(os.environ.get("FUZZ", 5000))
+SEED = int(os.environ.get("FUZZ_SEED", 0))
 #: Few examples: Hypothesis makes them slowly, and the bulk is made without it.
 few = settings(
-    max_examples=max(12, int(os.environ.get("FUZZ", 0)) // 200),
+    max_examples=max(15, REQUESTS // 500),
     deadline=None,
     database=None,
     derandomize=True,
