@@ -47,7 +47,7 @@ class Case(t.NamedTuple):
     asked: Asked
     flask: Outcome
     ours: Outcome
-    way: str
+    way: tuple[str, str]
     variant: str
     #: Has Flask answer another request.
     ask_flask: t.Callable[[Asked], Outcome]
@@ -75,7 +75,7 @@ _is_status = re.compile(r"[2-9][0-9]{2}( .*)?").fullmatch
 
 def known(case: Case) -> str | None:
     """Give the name of the rule that explains a difference: empty for none, ``None`` if unknown."""
-    if case.flask.compared == case.ours.compared:
+    if case.flask.compared == case.ours.compared and case.ours.line in ("", case.flask.line):
         return ""
     return next((rule.name for rule in RULES if rule.holds(case)), None)
 
@@ -115,7 +115,7 @@ def _raw_query(case: Case) -> bool:
 def _empty_path(case: Case) -> bool:
     """The answer is the one Flask has for the path "/"."""
     path, mark, query = case.asked.target.partition(b"?")
-    if path or case.asked.root or not case.way.startswith("asgi"):
+    if path or case.asked.root or case.way[0] != "asgi":
         return False
     return _known_for(case, dataclasses.replace(case.asked, target=b"/" + mark + query))
 
@@ -128,7 +128,7 @@ def _quoted(query: bytes) -> bytes:
 
 def _loaded_limit(case: Case) -> bool:
     """An async view that is not even called, as its body is too large to be loaded."""
-    return case.way.endswith("async") and _is_over_limit(case) and case.ours.status == 413
+    return case.way[1] == "async" and _is_over_limit(case) and case.ours.status == 413
 
 
 def _chunked_limit(case: Case) -> bool:
@@ -140,7 +140,7 @@ def _chunked_limit(case: Case) -> bool:
 
 def _read_twice(case: Case) -> bool:
     """A long body that was parsed before its async view, which looks at it more than once."""
-    if not case.way.endswith("async") or len(case.asked.body) <= wrappers.PARSE_OFF_LOOP:
+    if case.way[1] != "async" or len(case.asked.body) <= wrappers.PARSE_OFF_LOOP:
         return False
     looks = case.asked.path.count(b"-") > 0
     return looks and _same_but(case, lambda theirs, mine: _is_nothing(theirs))

@@ -356,7 +356,7 @@ REQUESTS = int(os.environ.get("FUZZ", 5000))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 #: Few examples: Hypothesis makes them slowly, and the bulk is made without it.
 few = settings(
-    max_examples=max(15, REQUESTS // 500),
+    max_examples=min(100, max(15, REQUESTS // 500)),
     deadline=None,
     database=None,
     derandomize=True,
