@@ -337,8 +337,8 @@ class RequestContext(_Context):
     """Where the stages run of a context that outlives its pipeline, kept by a stream."""
     deferred: list[t.Callable[[], t.Awaitable[t.Any]]] | None = None
     """What sync code on the loop could not await; ``None`` where the pipeline will not do it."""
-    error: Exception | None = None
-    """What a hook or the view has raised."""
+    traceback: TracebackType | None = None
+    """That of what a hook or the view has raised, as it was caught."""
     response: Response | None = None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 

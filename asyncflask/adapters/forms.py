@@ -27,6 +27,7 @@ MAX_PART_HEADERS: t.Final = 8 * 1024
 """Bytes that the headers of a part of a multipart form may have."""
 _CHUNK: t.Final = 64 * 1024
 
+_escapes: t.Final = re.compile(rb"%[0-9A-Fa-f]{2}").findall
 # A parameter of a header (RFC 9110, section 5.6.6), so that quoted ones are passed over as a whole.
 _parameter: t.Final = re.compile(r';[ \t]*([^\s;="]+)=("(?:[^"\\]|\\.)*"|[^;]*)')
 
@@ -73,7 +74,7 @@ class FormParser(FormDataParser):
 
 def _longest_field(data: bytes) -> int:
     """Give the decoded bytes of the longest field of a urlencoded form, its name included."""
-    return max(len(field) - 2 * field.count(b"%") for field in data.split(b"&"))
+    return max(len(field) - 2 * len(_escapes(field)) for field in data.split(b"&"))
 
 
 def _events(decoder: MultipartDecoder, stream: t.IO[bytes]) -> t.Iterator[Event]:

@@ -60,6 +60,7 @@ class Driver:
     _worker: Worker | None = None
     _refused = False
     _expired = False
+    _pass_on_cancellation = False
     _finished = False
     _call: _Call[t.Any] | None = None
     _cancelled: BaseException | None = None
@@ -200,6 +201,7 @@ class Driver:
             self._cancelled = exc
             if self.closing or not self._seat.withdraw(self):
                 # Neither the coroutine nor its Context can be taken from a thread at work.
+                self._pass_on_cancellation = self._call is None
                 if self._call is not None and not self.closing:
                     self._call.cancel()
                 with anyio.CancelScope(shield=True):
@@ -311,8 +313,10 @@ class _Waiting:
     def __enter__(self) -> None:
         driver = self._driver
         driver._call = self._awaited
-        if driver._cancelled is not None and not driver.closing and driver.loop is not None:
-            # The cancellation came before there was anything to pass it on to.
+        if driver._pass_on_cancellation and not driver.closing and driver.loop is not None:
+            # The cancellation came before there was anything to pass it on to. What is awaited
+            # after that may clean up.
+            driver._pass_on_cancellation = False
             driver.loop.call_soon_threadsafe(self._awaited.cancel)
         if self._driver._worker is not None:
             self._driver._worker.pool.rest()

@@ -9,6 +9,9 @@ from werkzeug.exceptions import HTTPException
 
 from .. import typing as ft
 
+if t.TYPE_CHECKING:
+    from types import TracebackType
+
 HandlersByClass: t.TypeAlias = dict[type[Exception], ft.ErrorHandlerCallable]
 HandlersByCode: t.TypeAlias = dict[int | None, HandlersByClass]
 _PACKAGE: t.Final = __name__.partition(".")[0]
@@ -16,6 +19,8 @@ _OVER: t.Final = frozenset(
     f"{_PACKAGE}.{name}" for name in ("pipeline.stages", "lanes.stage", "teardown")
 )
 """Modules whose frames have ended with the pipeline; to empty one that waits would end it."""
+_ENTRIES: t.Final = frozenset({"handle", "full_dispatch"})
+"""Functions of theirs that are entered once for each request."""
 
 ErrorHandlerSpec: t.TypeAlias = dict[ft.AppOrBlueprintKey, HandlersByCode]
 
@@ -48,7 +53,7 @@ def find_handler(
 
 
 def forget_errors(
-    unhandled: BaseException | None, handled: BaseException | None, routing: HTTPException | None
+    tracebacks: t.Iterable[TracebackType | None], routing: HTTPException | None
 ) -> None:
     """Part errors that were answered from their request, once it has been torn down.
 
@@ -57,19 +62,27 @@ def forget_errors(
     would stay open till then. Those frames are emptied; what a traceback shows, and the frames
     of the user's code, are left alone.
 
+    :param tracebacks: those of the errors as they were caught; later others may raise the same.
     :param routing: what matching found; it stays with the request, without its traceback.
     """
     if routing is not None:
         routing.__traceback__ = routing.__context__ = None
-    for error in (unhandled, handled):
-        traceback = None if error is None else error.__traceback__
+    for traceback in tracebacks:
+        entered: set[str] = set()
         while traceback is not None:
             frame = traceback.tb_frame
-            if frame.f_globals.get("__name__") in _OVER:
-                with contextlib.suppress(RuntimeError):
-                    # That of the caller is not over yet.
-                    frame.clear()
             traceback = traceback.tb_next
+            if frame.f_globals.get("__name__") not in _OVER:
+                continue
+            name = frame.f_code.co_name
+            if name in entered:
+                # An error that was raised before has frames of another request, which may wait.
+                break
+            if name in _ENTRIES:
+                entered.add(name)
+            with contextlib.suppress(RuntimeError):
+                # That of the caller is not over yet.
+                frame.clear()
 
 
 def _codes(cls: type[BaseException]) -> tuple[int | None, ...]:

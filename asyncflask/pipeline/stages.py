@@ -43,6 +43,8 @@ from .errors import forget_errors
 from .plan import stage_of
 
 if t.TYPE_CHECKING:
+    from types import TracebackType
+
     from ..app import Flask
     from ..ctx import RequestContext
     from ..wrappers import Request
@@ -61,6 +63,7 @@ class ClientLeft(BaseException):
 async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
     """Take a request from its context's push to its pop, and give the response to send."""
     error: BaseException | None = None
+    traceback: TracebackType | None = None
     response: Response
     try:
         try:
@@ -73,6 +76,7 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         except BaseException as exc:
             release_streams(ctx)
             error = None if isinstance(exc, QueueFull) else exc
+            traceback = exc.__traceback__
             response = await _answer(app, ctx, lane, exc)
         ctx.response = response
         return response
@@ -84,11 +88,11 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
         ctx.deferred = None
         if ctx._cv_tokens:
             await _close(app, ctx, lane, error)
-        if ctx.response is not None and (error or ctx.error or ctx.request.routing_exception):
-            forget_errors(error, ctx.error, ctx.request.routing_exception)
-            ctx.error = None
-        # Its traceback holds this frame.
-        del error
+        if ctx.response is not None and (error or ctx.traceback or ctx.request.routing_exception):
+            forget_errors((traceback, ctx.traceback), ctx.request.routing_exception)
+            ctx.traceback = None
+        # They hold this frame.
+        del error, traceback
 
 
 async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: BaseException) -> Response:
@@ -136,7 +140,7 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     except QueueFull:
         raise
     except Exception as exc:
-        ctx.error = exc
+        ctx.traceback = exc.__traceback__
         release_streams(ctx)
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
     if app._overrides:

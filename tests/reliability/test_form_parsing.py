@@ -178,6 +178,7 @@ BOMBS: dict[str, tuple[str, bytes]] = {
     "a value of 16 MB": (FORM, b"a=" + b"x" * 16 * MIB),
     "a name of 16 MB": (FORM, b"x" * 16 * MIB),
     "an escaped value of 600 kB": (FORM, b"a=" + b"%20" * 600_000),
+    "a value of 600 kB that escapes nothing": (FORM, b"a=" + b"%" * 600_000),
 }
 
 

@@ -10,8 +10,11 @@ import typing as t
 
 import pytest
 
+from asyncflask import Flask
+from asyncflask import request
 from tests.kit import identities
 from tests.kit.cases import Figure
+from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 from tests.kit.identities import ask_for_all
 from tests.kit.identities import wishes
@@ -103,3 +106,24 @@ async def test_a_shared_g_is_found_out() -> None:
     mistakes = sum(await asyncio.gather(*[ask(wish) for wish in asked]), [])
     assert [mistake for mistake in mistakes if "saw who-8-" in mistake]
     assert [mistake for mistake in mistakes if "found who-8-" in mistake]
+
+
+@pytest.mark.case("A4")
+@pytest.mark.anyio
+async def test_an_error_that_requests_share_ends_none_but_its_own() -> None:
+    app, shared, go_on = Flask("app", static_folder=None), LookupError("shared"), asyncio.Event()
+
+    @app.get("/<name>")
+    async def view(name: str) -> str:
+        raise shared
+
+    @app.errorhandler(LookupError)
+    async def handle(error: LookupError) -> str:
+        if request.path == "/waits":
+            await go_on.wait()
+        return request.path
+
+    async with Exchange(app, "GET", "/waits") as waiting:
+        assert (await fetch(app, "GET", "/other")).text == "/other"
+        go_on.set()
+        assert (await waiting.end()).text == "/waits"
