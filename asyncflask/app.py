@@ -446,6 +446,10 @@ class Flask(App):
         """
         ctx = _cv_request.get(None)
         adapter = ctx.url_adapter if ctx is not None else self._adapter_outside_request()
+        if adapter is None and ctx is not None:
+            # The request was refused for its host: the error page may have links all the same.
+            root, scheme = ctx.request.root_path, ctx.request.scheme
+            adapter = self.url_map.bind("", script_name=root or "/", url_scheme=scheme)
         if _external is None:
             _external = ctx is None or _scheme is not None
         if ctx is not None and endpoint.startswith("."):

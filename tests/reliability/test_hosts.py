@@ -11,6 +11,7 @@ from werkzeug.test import run_wsgi_app
 
 from asyncflask import Flask
 from asyncflask import request
+from asyncflask import url_for
 from tests.kit.drive import fetch
 from tests.kit.server import serve
 
@@ -189,3 +190,13 @@ def test_on_a_server_the_socket_and_one_host_decide(parser: str) -> None:
         with server.connect() as connection:
             connection.send(b"GET /x HTTP/1.1\r\nHost: good.test\r\nHost: evil.test\r\n\r\n")
             assert connection.response().status == 400
+
+
+@pytest.mark.parametrize("transport", ["asgi", "wsgi"])
+def test_the_page_for_a_refused_host_may_have_links(transport: str) -> None:
+    app = Flask("app", static_folder=None)
+    app.config["TRUSTED_HOSTS"] = ["example.com"]
+    app.add_url_rule("/home", "home", lambda: "home")
+    app.register_error_handler(400, lambda error: (url_for("home"), 400))
+    answer = app.test_client(transport=transport).get("/home", headers={"Host": "evil.com"})
+    assert (answer.status_code, answer.text) == (400, "/home")
