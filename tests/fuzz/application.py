@@ -189,6 +189,12 @@ def _add_headers(web: ModuleType, app: t.Any, paint: Paint) -> None:
     def headers() -> t.Any:
         found = {name: guarded(lambda name=name: get(name)) for name in names}
         found["headers"] = sorted(request.headers)
+        # A scope does not tell whether there is an empty query.
+        found["environ"] = {
+            name: value.removesuffix("?") if name.endswith("_URI") else value
+            for name, value in request.environ.items()
+            if name.isupper()
+        }
         for name, offered in choices.items():
             accepted = getattr(request, name)
             found[f"{name}: best"] = accepted.best_match(offered)

@@ -231,11 +231,12 @@ def _compared(headers: list[tuple[str, str]]) -> list[tuple[str, t.Any]]:
     """Give the headers as they are compared: without the time of day, cookies taken apart."""
     found: list[tuple[str, t.Any]] = []
     for name, value in headers:
-        name = name.lower()
+        # Servers take blanks around a value away, and so do we.
+        name, value = name.lower(), value.strip(" \t")
         if name == "set-cookie":
             found.append((name, _cookie(value)))
         elif name != "date":
-            found.append((name, value.strip(" \t")))
+            found.append((name, value))
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -245,11 +246,10 @@ def _cookie(value: str) -> list[str]:
     name, _, content = first.partition("=")
     if name == "session" and (signed := _signed.fullmatch(content)):
         content = signed["payload"]
-        # It says when it ends in seconds from now.
-        rest = [
-            "Expires" if part.startswith("Expires=") and "1970" not in part else part
-            for part in rest
-        ]
+    # When it ends is told in seconds from now.
+    rest = [
+        "Expires" if part.startswith("Expires=") and "1970" not in part else part for part in rest
+    ]
     return [name, content, *rest]
 
 

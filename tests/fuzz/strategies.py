@@ -199,6 +199,7 @@ def _part_headers(random: Random, line: str) -> str:
                 *("Content-Transfer-Encoding: base64", "Content-Length: 5", "Content-Length: x"),
                 " folded",
                 *("Content-Type: text/html; charset=zlib_codec", "X: \xff", ": a"),
+                *("Content-Type: a/b; charset=iso-8859-1", "Content-Type: a/b; charset=ascii"),
                 "X-" + "y" * 300 + ": z",
                 *("content-disposition: form-data; name=other", "Content-Type: ;;;"),
                 "Content-Type: a; charset=idna",
