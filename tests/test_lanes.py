@@ -399,6 +399,8 @@ class Alarm(BaseException):
 def test_an_exception_of_a_signal_handler_cancels_what_the_thread_waits_for(kind: str) -> None:
     app = Flask(__name__)
     waiting, cancelled = threading.Event(), threading.Event()
+    torn_down: list[int] = []
+    app.teardown_request(lambda exc: torn_down.append(threading.get_ident()))
 
     async def wait() -> str:
         try:
@@ -428,6 +430,7 @@ def test_an_exception_of_a_signal_handler_cancels_what_the_thread_waits_for(kind
         thread.join(10)
         signal.signal(signal.SIGUSR1, before)
     assert cancelled.wait(10)
+    assert torn_down == [serving]
 
 
 def test_a_process_forked_in_a_view_has_a_loop_of_its_own(tmp_path: Path) -> None:

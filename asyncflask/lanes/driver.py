@@ -370,16 +370,30 @@ class ThreadDriver:
 
     def _go_on_from_loop(self, driver: Driver) -> None:
         loop = driver.loop = background_loop_for_here()
-        inbox = self._seat.inbox
-        try:
-            loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
-            while (job := inbox.get()) is not None:
-                job.run(None)
-                job.deliver()
-        except BaseException:
-            # What a signal handler raises, of the user's (Ctrl-C) or of the server's.
-            loop.call_soon_threadsafe(self._abandon)
-            raise
+        loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
+        interruption: BaseException | None = None
+        while True:
+            try:
+                self._serve_inbox()
+                break
+            except BaseException as exc:
+                # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
+                # first one ends the request, whose teardown may need this thread.
+                loop.call_soon_threadsafe(self._abandon)
+                if interruption is not None:
+                    raise
+                interruption = exc
+        if interruption is not None:
+            try:
+                raise interruption
+            finally:
+                # Its traceback holds this frame.
+                del interruption
+
+    def _serve_inbox(self) -> None:
+        while (job := self._seat.inbox.get()) is not None:
+            job.run(None)
+            job.deliver()
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
         driver._mailbox = mailbox_of(t.cast(asyncio.AbstractEventLoop, driver.loop))

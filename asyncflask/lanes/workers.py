@@ -100,15 +100,9 @@ class Workers:
         """
         with self._lock:
             if self._busy >= self.limit:
-                if not urgent:
-                    return self._enqueue(job)
-                hire = False
-            else:
-                urgent = False
-                self._busy += 1
-                hire = self._assign(job)
-        if urgent:
-            return self._submit_to_spare(job)
+                return self._submit_to_spare(job) if urgent else self._enqueue(job)
+            self._busy += 1
+            hire = self._assign(job)
         if not hire or self._start(job):
             return None
         if not self._busy and self.withdraw(job):
@@ -121,7 +115,8 @@ class Workers:
             waits = job in self._backlog
             if waits:
                 del self._backlog[job]
-            return waits
+            spare = self._spare
+        return waits or (spare is not None and spare.withdraw(job))
 
     def rest(self) -> None:
         """Give up the calling worker's slot while it waits for something else."""
@@ -142,14 +137,25 @@ class Workers:
         return self.queue_timeout
 
     def _submit_to_spare(self, job: Job) -> float | None:
-        with self._lock:
-            spare = self._spare = self._spare or Workers(SPARE)
+        # Under the lock: a slot that is freed meanwhile would not find the job waiting.
+        spare = self._spare = self._spare or Workers(SPARE)
         try:
             return spare.submit(job)
         except QueueFull:
-            with self._lock:
-                self._backlog[job] = None
+            self._backlog[job] = None
+            self._backlog.move_to_end(job, last=False)
             return self.queue_timeout
+
+    def _next_waiting(self) -> Job | None:
+        """Take whoever waits longest out of the queue, the urgent ones first."""
+        urgent = None if self._spare is None else self._spare._give_up_one()
+        if urgent is not None or not self._backlog:
+            return urgent
+        return self._backlog.popitem(last=False)[0]
+
+    def _give_up_one(self) -> Job | None:
+        with self._lock:
+            return self._backlog.popitem(last=False)[0] if self._backlog else None
 
     def _assign(self, job: Job) -> bool:
         """Hand *job*, which has a slot, to an idle thread; true if one must be started for it."""
@@ -161,10 +167,10 @@ class Workers:
 
     def _free_slot(self) -> Job | None:
         """Pass the slot on to whoever waits longest; gives the job that needs a new thread."""
-        if self._busy > self.limit or not self._backlog:
+        job = None if self._busy > self.limit else self._next_waiting()
+        if job is None:
             self._busy -= 1
             return None
-        job, _ = self._backlog.popitem(last=False)
         return job if self._assign(job) else None
 
     def _start(self, job: Job) -> bool:
@@ -207,10 +213,11 @@ class Workers:
 
     def _idle_until_needed(self) -> Job | None:
         with self._lock:
-            if self._backlog and self._busy < self.limit:
-                # A job for which no thread could be started.
+            job = self._next_waiting() if self._busy < self.limit else None
+            if job is not None:
+                # One for which no thread could be started.
                 self._busy += 1
-                return self._backlog.popitem(last=False)[0]
+                return job
             self._idle += 1
         return self._wait()
 

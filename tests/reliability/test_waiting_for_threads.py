@@ -12,6 +12,7 @@ import pytest
 from asyncflask import Flask
 from asyncflask import request
 from asyncflask import Response
+from asyncflask.lanes.workers import SPARE
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 from tests.kit.drive import LIMIT
@@ -149,6 +150,34 @@ async def test_what_has_begun_waits_for_nobody_elses_thread(held: Held) -> None:
     async with held():
         assert (await fetch(held.app, "GET", "/async")).text == "async"
         assert held.events == ["/async"]
+
+
+async def test_a_teardown_takes_the_first_thread_that_is_free_of_either_kind(held: Held) -> None:
+    stuck, go_on = asyncio.Semaphore(0), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    @held.app.get("/async/<name>")
+    async def view(name: str) -> str:
+        return name
+
+    @held.app.teardown_request
+    def close(exc: BaseException | None) -> None:
+        if request.path == "/async/stuck":
+            loop.call_soon_threadsafe(stuck.release)
+            go_on.wait(2 * LIMIT)
+        held.events.append(request.path)
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with held():
+            for _ in range(SPARE):
+                await stack.enter_async_context(Exchange(held.app, "GET", "/async/stuck"))
+            for _ in range(SPARE):
+                await asyncio.wait_for(stuck.acquire(), LIMIT)
+            waiting = await stack.enter_async_context(Exchange(held.app, "GET", "/async/a"))
+            stack.callback(go_on.set)
+            await queued(1)
+        assert (await waiting.end()).text == "a"
+        assert held.events == ["/hold", "/async/a"]
 
 
 # -- no thread can be started ------------------------------------------------------------------
