@@ -12,14 +12,17 @@ from . import json
 from .globals import current_app
 from .lanes import iterate_async
 from .lanes import runs_on_loop
+from .tolerance import with_valid_dates
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping
     from http import HTTPStatus
 
+    from _typeshed.wsgi import WSGIEnvironment
     from starlette.background import BackgroundTask
     from starlette.types import ASGIApp
+    from werkzeug.wrappers import Request as RequestBase
 
 
 class Response(ResponseBase):
@@ -90,6 +93,23 @@ class Response(ResponseBase):
         if current_app:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
+
+    def make_conditional(
+        self,
+        request_or_environ: WSGIEnvironment | RequestBase,
+        accept_ranges: bool | str = False,
+        complete_length: int | None = None,
+    ) -> t.Self:
+        """Answer by what a request already has: with a 304 or 412, or with a part of the body.
+
+        :param request_or_environ: the request, or its environ.
+        :param accept_ranges: whether ranges are served, or the unit of them.
+        :param complete_length: bytes of the whole body; without it no range is served.
+        :raises RequestedRangeNotSatisfiable: (416) if the range is none of the body's.
+        """
+        environ = t.cast(t.Any, getattr(request_or_environ, "environ", None) or request_or_environ)
+        super().make_conditional(with_valid_dates(environ), accept_ranges, complete_length)
+        return self
 
     @property
     def is_async(self) -> bool:

@@ -1,13 +1,56 @@
-"""A request on which nothing a client puts into its headers is an error to whoever looks at it."""
+"""A request on which nothing a client puts into its headers is an error to whoever looks at it.
+
+Dates that are none count as not sent (RFC 9110, section 13.1.3). Werkzeug's parser of dates
+raises ``OverflowError`` for numbers that are too large.
+"""
 
 from __future__ import annotations
 
 import typing as t
 
 from werkzeug.datastructures import Authorization
+from werkzeug.datastructures import IfRange
+from werkzeug.http import parse_date
+from werkzeug.http import parse_if_range_header
 from werkzeug.sansio.utils import get_current_url
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as RequestBase
+
+if t.TYPE_CHECKING:
+    from datetime import datetime
+
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+def read_date(value: str | None) -> datetime | None:
+    """Parse a date out of a header, ``None`` if it is none."""
+    try:
+        return parse_date(value)
+    except OverflowError:
+        return None
+
+
+def with_valid_dates(environ: WSGIEnvironment) -> WSGIEnvironment:
+    """Give an environ whose conditions Werkzeug can evaluate, a copy if need be.
+
+    A range whose condition is none of those is not asked for: the client gets everything.
+    """
+    dropped: list[str] = []
+    if not _is_readable(environ.get("HTTP_IF_MODIFIED_SINCE")):
+        dropped.append("HTTP_IF_MODIFIED_SINCE")
+    if not _is_readable(environ.get("HTTP_IF_RANGE")):
+        dropped += ["HTTP_IF_RANGE", "HTTP_RANGE"]
+    if not dropped:
+        return environ
+    return {key: value for key, value in environ.items() if key not in dropped}
+
+
+def _is_readable(date: str | None) -> bool:
+    try:
+        parse_date(date)
+    except OverflowError:
+        return False
+    return True
 
 
 class TolerantRequest(RequestBase):
@@ -24,6 +67,27 @@ class TolerantRequest(RequestBase):
             return Authorization.from_header(self.headers.get("Authorization"))
         except ValueError:
             return None
+
+    @property
+    def date(self) -> datetime | None:  # type: ignore[override]
+        """The parsed Date header, ``None`` if it is missing or malformed."""
+        return read_date(self.headers.get("Date"))
+
+    @cached_property
+    def if_modified_since(self) -> datetime | None:
+        """The parsed If-Modified-Since header, ``None`` if it is missing or malformed."""
+        return read_date(self.headers.get("If-Modified-Since"))
+
+    @cached_property
+    def if_unmodified_since(self) -> datetime | None:
+        """The parsed If-Unmodified-Since header, ``None`` if it is missing or malformed."""
+        return read_date(self.headers.get("If-Unmodified-Since"))
+
+    @cached_property
+    def if_range(self) -> IfRange:
+        """The parsed If-Range header; what is no date is taken for an ETag."""
+        value = self.headers.get("If-Range")
+        return parse_if_range_header(value) if _is_readable(value) else IfRange(value)
 
     @cached_property
     def url(self) -> str:

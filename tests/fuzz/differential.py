@@ -50,6 +50,17 @@ class _TidyRequest(flask.Request):
         return self.opened[-1]
 
 
+class _TidyResponse(flask.Response):
+    """A response of Flask's, which leaves its file open at a date that is too large."""
+
+    def make_conditional(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        try:
+            return super().make_conditional(*args, **kwargs)
+        except OverflowError:
+            self.close()
+            raise
+
+
 class Pair:
     """One application on both frameworks.
 
@@ -61,6 +72,7 @@ class Pair:
         config = VARIANTS[variant]
         self.flask = build(flask, lambda func: func, folder, config)
         self.flask.request_class = _TidyRequest
+        self.flask.response_class = _TidyResponse
         self.ours = {
             (protocol, colour): build(
                 asyncflask, lambda func, colour=colour: painted(func, colour), folder, config

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from markupsafe import escape
+from werkzeug.http import parse_date
 
 from asyncflask import wrappers
 
@@ -221,6 +222,29 @@ def _odd_credentials(case: Case) -> bool:
     )
 
 
+def _large_date(case: Case) -> bool:
+    """A date that is an OverflowError of Flask's: here the request is as one without it."""
+    headers = tuple(pair for pair in case.asked.headers if not _is_large_date(*pair))
+    if len(headers) == len(case.asked.headers):
+        return False
+    if case.flask.status != 500:
+        return _same_but(case, lambda theirs, mine: theirs == ["raised", "OverflowError"])
+    if _is_large_date("if-range", case.asked.header("if-range")):
+        headers = tuple(pair for pair in headers if pair[0].lower() != "range")
+    without = dataclasses.replace(case.asked, headers=headers)
+    return known(case._replace(asked=without, flask=case.ask_flask(without))) is not None
+
+
+def _is_large_date(name: str, value: str) -> bool:
+    if name.lower() not in ("date", "if-modified-since", "if-unmodified-since", "if-range"):
+        return False
+    try:
+        parse_date(value)
+    except OverflowError:
+        return True
+    return False
+
+
 def _unsendable(case: Case) -> bool:
     """A response that no server can send: Flask leaves it to the server to find out."""
     error = b"" if _is_head(case) else b"Internal Server Error"
@@ -381,6 +405,11 @@ RULES = (
         "credentials that are not ASCII",
         "request.authorization raises nothing for them.",
         _odd_credentials,
+    ),
+    Rule(
+        "date of too large numbers",
+        "It counts as not sent; Flask has an OverflowError, so a 500.",
+        _large_date,
     ),
     Rule(
         "response that cannot be sent",

@@ -280,3 +280,10 @@ def test_deep_nesting_does_not_multiply_what_long_json_costs(app: Flask, figure:
     control = cost(lambda: json.loads(text), 2)
     assert seconds <= 30 * control
     figure("A29", f"1 MiB of deep lists: {seconds * 1000:.0f} ms (json {control * 1000:.0f} ms)")
+
+
+@pytest.mark.parametrize("name", ["date", "if-modified-since", "if-unmodified-since", "if-range"])
+def test_a_date_of_too_large_numbers_is_none(name: str) -> None:
+    request = made(name, "Fri, 01 Jan 99999999999 00:00:00 GMT")
+    value = getattr(request, name.replace("-", "_"))
+    assert (value.date if name == "if-range" else value) is None

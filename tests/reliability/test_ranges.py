@@ -51,6 +51,9 @@ RANGES: dict[str, str] = {
     "a fraction": "bytes=0.5-1.5",
 }
 
+#: Dates whose numbers are too large for Python.
+DATES = ["Fri, 01 Jan 2021 00:00:00 +99999999999999999999", "Fri, 01 Jan 99999999999 00:00:00 GMT"]
+
 
 @pytest.fixture(params=["send_file", "static", "FileResponse"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Flask:
@@ -147,3 +150,13 @@ def statuses(server: Server, asked: str) -> tuple[int, int]:
         connection.request("GET", "/file", headers={"Range": asked})
         response = connection.response()
         return response.status, len(response.read())
+
+
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+async def test_a_condition_that_is_no_date_is_no_condition(
+    app: Flask, name: str, date: str
+) -> None:
+    headers = {name: date, "Range": "bytes=0-3"} if name == "If-Range" else {name: date}
+    answer = await fetch(app, "GET", "/static/file", headers=headers)
+    assert (answer.status, len(answer.body)) == (200, SIZE)
