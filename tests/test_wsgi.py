@@ -12,6 +12,7 @@ from wsgiref.util import FileWrapper
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+import anyio
 import pytest
 import starlette.responses as starlette
 from starlette.background import BackgroundTask
@@ -249,6 +250,29 @@ def test_an_async_stream_that_is_left_is_closed(app: Flask) -> None:
     assert next(call.iterator) == b"x"
     call.close()
     assert events == ["closed"]
+
+
+@pytest.mark.parametrize("end", ["read", "left", "dropped"])
+def test_an_async_stream_may_hold_a_scope_between_chunks(app: Flask, end: str) -> None:
+    closed = threading.Event()
+
+    async def stream() -> t.AsyncIterator[str]:
+        try:
+            with anyio.fail_after(60):
+                yield "a"
+                yield "b"
+        finally:
+            closed.set()
+
+    app.add_url_rule("/", "view", lambda: stream())
+    call = Call(app)
+    assert next(call.iterator) == b"a"
+    if end == "read":
+        assert call.read() == b"b"
+    elif end == "left":
+        call.close()
+    del call
+    assert closed.wait(10)
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -17,7 +17,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.http import is_hop_by_hop_header
 from werkzeug.wsgi import get_content_length
 
-from ..lanes import background_loop
+from ..lanes import loop_for_here
+from ..lanes import waiting_here
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -36,7 +37,10 @@ _logger = logging.getLogger(__name__)
 
 
 class AsgiToWsgi:
-    """A WSGI application that runs an ASGI application on the process's background loop.
+    """A WSGI application that runs an ASGI application.
+
+    It runs on the loop that serves the request, if the caller is a sync part of one under ASGI;
+    else on the process's background loop.
 
     Bodies stream in both directions with bounded memory: the thread that called reads the
     request's body when the application asks for it, and the application waits when the
@@ -62,15 +66,9 @@ class AsgiToWsgi:
         The application runs in a copy of the caller's context. What it raises before it starts
         its response is raised here, what it raises later while the response is iterated.
 
-        :raises RuntimeError: on the background loop's own thread, which would wait for itself.
+        :raises RuntimeError: on the thread of that loop, which would wait for itself.
         """
-        loop = background_loop()
-        if asyncio._get_running_loop() is loop:
-            raise RuntimeError(
-                f"{self.asgi_app!r} was called through AsgiToWsgi on the very event loop that is"
-                " to run it. Await the ASGI application itself there, or make the call from"
-                " sync code."
-            )
+        loop = loop_for_here(self.asgi_app)
         scope = scope_from_environ(environ)
         scope.update(self.extra_scope or {})
         exchange = _Exchange(loop, scope)
@@ -384,7 +382,8 @@ class AsgiResponse:
         """Serve the application's wishes until it sends something; ``None`` at its end."""
         exchange = self._exchange
         while not self._ended:
-            item = exchange.mailbox.get()
+            with waiting_here(exchange):
+                item = exchange.mailbox.get()
             if isinstance(item, _Ended):
                 self._ended = True
                 self._raise_for(item)

@@ -7,8 +7,10 @@ import io
 import typing as t
 
 from ..lanes import async_to_sync
+from ..lanes import pause
 from ..lanes import ThreadDriver
 from ..lanes import to_loop
+from ..lanes import to_thread
 from ..pipeline import stages
 from ..wrappers import Response
 from . import wire
@@ -152,37 +154,59 @@ class _Body:
 
 
 class _AsyncBody:
-    """Fetches the chunks of an async body from the loop, one when the server asks for one."""
+    """Fetches the chunks of an async body from the loop, one when the server asks for one.
+
+    One task reads and closes it: what it holds between chunks, a scope of anyio's say, has to be
+    left in the task it was entered in.
+    """
 
     def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
         self._driver = driver
         self._response = response
         self._tally = tally
         self._source = response.aiter_encoded()
+        self._chunk: t.Any = _END
+        self._started = self._closing = False
         response.response = t.cast(t.Any, self._source)
 
     def __iter__(self) -> t.Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return _counted(self._driver.drive(self._fetch()), self._tally)
+        self._advance()
+        return _counted(self._chunk, self._tally)
 
     def close(self) -> None:
+        self._closing = True
         try:
-            self._driver.drive(self._finish())
+            self._advance()
         finally:
             self._driver.lane.context.run(self._response.close)
 
-    async def _fetch(self) -> t.Any:
+    def __del__(self) -> None:
+        if self._driver.lane.paused:
+            # The server has not closed it.
+            self._closing = True
+            self._driver.drop()
+
+    def _advance(self) -> None:
+        self._chunk = _END
+        if not self._started:
+            self._started = True
+            self._driver.drive(self._produce())
+        elif self._driver.lane.paused:
+            self._driver.go_on()
+
+    async def _produce(self) -> None:
         await to_loop()
         try:
-            return await self._source.__anext__()
-        except StopAsyncIteration:
-            return _END
-
-    async def _finish(self) -> None:
-        await to_loop()
-        await self._source.aclose()
+            while not self._closing and (chunk := await anext(self._source, _END)) is not _END:
+                await to_thread()
+                self._chunk = chunk
+                await pause()
+                await to_loop()
+        finally:
+            await self._source.aclose()
 
 
 def _counted(chunk: t.Any, tally: wire.Tally) -> bytes:

@@ -18,13 +18,16 @@ from .portal import background_loop as background_loop
 from .portal import current_task as current_task
 from .portal import ensure_sync as ensure_sync
 from .portal import iterate_async as iterate_async
+from .portal import loop_for_here as loop_for_here
 from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
+from .portal import waiting_here as waiting_here
 from .stage import call as call
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import Lane as Lane
 from .stage import outside as outside
+from .stage import pause as pause
 from .stage import Stage as Stage
 from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread

@@ -9,6 +9,7 @@ to the next request of the connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 import typing as t
@@ -19,12 +20,14 @@ import anyio.to_thread
 
 from .mailbox import Mailbox
 from .mailbox import mailbox_of
-from .portal import _Call
-from .portal import background_loop_for_here
+from .portal import Cancellable
 from .portal import current_task
 from .portal import here
+from .portal import loop_for_here
+from .portal import waiting_here
 from .stage import Outside
 from .stage import outside
+from .stage import PAUSE
 from .stage import TO_LOOP
 from .stage import TO_THREAD
 from .workers import Job
@@ -53,16 +56,20 @@ class Driver:
     closing = False
     keep = False
     parked = False
+    paused = False
     task: asyncio.Task[t.Any] | None = None
     loop: asyncio.AbstractEventLoop | None = None
     result: t.Any = None
+
+    outer: Driver | None = None
+    """The driver of the request in whose stage this one was made, on the same thread."""
 
     _worker: Worker | None = None
     _refused = False
     _expired = False
     _pass_on_cancellation = False
     _finished = False
-    _call: _Call[t.Any] | None = None
+    _call: Cancellable | None = None
     _cancelled: BaseException | None = None
     _error: BaseException | None = None
     _mailbox: Mailbox
@@ -281,7 +288,8 @@ class Driver:
                 command = coro.throw(cancelled)
             while command is TO_THREAD:
                 command = coro.send(None)
-            if command is not TO_LOOP:
+            self.paused = command is PAUSE
+            if command is not TO_LOOP and command is not PAUSE:
                 command = coro.throw(RuntimeError(f"Awaited on a thread: {command!r}."))
         except StopIteration as stop:
             self.result = stop.value
@@ -298,33 +306,34 @@ class Driver:
 
     # -- async code called from a stage on the thread --------------------------------------
 
-    def waiting_for(self, awaited: _Call[t.Any]) -> _Waiting:
+    @contextlib.contextmanager
+    def waiting_for(self, awaited: Cancellable) -> t.Iterator[None]:
         """Give up the thread's slot while the stage on it waits for *awaited*."""
-        return _Waiting(self, awaited)
+        drivers = [self]
+        while (outer := drivers[-1].outer) is not None:
+            drivers.append(outer)
+        for driver in drivers:
+            driver._begin_wait(awaited)
+        try:
+            yield
+        finally:
+            for driver in drivers:
+                driver._end_wait()
 
-
-class _Waiting:
-    __slots__ = ("_awaited", "_driver")
-
-    def __init__(self, driver: Driver, awaited: _Call[t.Any]) -> None:
-        self._driver = driver
-        self._awaited = awaited
-
-    def __enter__(self) -> None:
-        driver = self._driver
-        driver._call = self._awaited
-        if driver._pass_on_cancellation and not driver.closing and driver.loop is not None:
+    def _begin_wait(self, awaited: Cancellable) -> None:
+        self._call = awaited
+        if self._pass_on_cancellation and not self.closing and self.loop is not None:
             # The cancellation came before there was anything to pass it on to. What is awaited
             # after that may clean up.
-            driver._pass_on_cancellation = False
-            driver.loop.call_soon_threadsafe(self._awaited.cancel)
-        if self._driver._worker is not None:
-            self._driver._worker.pool.rest()
+            self._pass_on_cancellation = False
+            self.loop.call_soon_threadsafe(awaited.cancel)
+        if self._worker is not None:
+            self._worker.pool.rest()
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._driver._call = None
-        if self._driver._worker is not None:
-            self._driver._worker.pool.resume()
+    def _end_wait(self) -> None:
+        self._call = None
+        if self._worker is not None:
+            self._worker.pool.resume()
 
 
 class _CallingThread:
@@ -344,8 +353,9 @@ class _CallingThread:
 class ThreadDriver:
     """The driver of a request that starts on a thread: a WSGI server's, or a test's.
 
-    Sync stages are called on that thread. For async ones the pipeline goes to the process's
-    background loop, while the thread waits to be needed again.
+    Sync stages are called on that thread. For async ones the pipeline goes to the loop of the
+    request that the thread works for, else to the process's background loop, while the thread
+    waits to be needed again.
 
     :param context: as for :class:`Driver`.
     """
@@ -355,34 +365,63 @@ class ThreadDriver:
     def __init__(self, context: contextvars.Context) -> None:
         self._seat = _CallingThread()
         self.lane = Driver(context, self._seat)
+        self.lane.outer = here.driver
 
     def drive(self, coro: t.Any) -> t.Any:
-        """Run *coro* to its end and give its result."""
+        """Run *coro* to its end and give its result.
+
+        If it pauses this returns as well, with ``lane.paused`` set; :meth:`go_on` then has it
+        go on.
+        """
         driver = self.lane.drive(coro)
         driver.threaded = True
-        driver.loop = None
+        driver.loop = None if driver.outer is None else driver.outer.loop
         driver.run(None)
         if not driver._finished:
-            self._go_on_from_loop(driver)
-        if driver._error is not None:
+            loop = driver.loop = loop_for_here("a request with async stages")
+            loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
+            self._serve()
+        return self._outcome(driver)
+
+    def go_on(self) -> t.Any:
+        """Go on after a pause, up to the next one or the end."""
+        driver = self.lane
+        driver.run(None)
+        driver.deliver()
+        self._serve()
+        return self._outcome(driver)
+
+    def drop(self) -> None:
+        """Have the loop go on alone after a pause; may be called on any thread."""
+        self.lane.paused = False
+        self.lane.deliver()
+
+    def cancel(self) -> None:
+        """Cancel what the loop does for the waiting thread; to be called on the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _outcome(self, driver: Driver) -> t.Any:
+        if driver._finished and driver._error is not None:
             raise driver._error
         return driver.result
 
-    def _go_on_from_loop(self, driver: Driver) -> None:
-        loop = driver.loop = background_loop_for_here()
-        loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
+    def _serve(self) -> None:
+        """Do what the loop wants done on this thread, until that is all or a pause comes."""
+        loop = t.cast(asyncio.AbstractEventLoop, self.lane.loop)
         interruption: BaseException | None = None
-        while True:
-            try:
-                self._serve_inbox()
-                break
-            except BaseException as exc:
-                # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
-                # first one ends the request, whose teardown may need this thread.
-                loop.call_soon_threadsafe(self._abandon)
-                if interruption is not None:
-                    raise
-                interruption = exc
+        with waiting_here(self):
+            while True:
+                try:
+                    self._serve_inbox()
+                    break
+                except BaseException as exc:
+                    # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
+                    # first one ends the request, whose teardown may need this thread.
+                    loop.call_soon_threadsafe(self.cancel)
+                    if interruption is not None:
+                        raise
+                    interruption = exc
         if interruption is not None:
             try:
                 raise interruption
@@ -393,6 +432,8 @@ class ThreadDriver:
     def _serve_inbox(self) -> None:
         while (job := self._seat.inbox.get()) is not None:
             job.run(None)
+            if self.lane.paused:
+                return
             job.deliver()
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
@@ -401,10 +442,6 @@ class ThreadDriver:
         self._task = t.cast(asyncio.AbstractEventLoop, driver.loop).create_task(
             self._finish(driver), context=context
         )
-
-    def _abandon(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()

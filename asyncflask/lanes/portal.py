@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import os
@@ -71,20 +72,17 @@ def run_awaitable(awaitable: t.Awaitable[T]) -> T:
 
     :raises RuntimeError: on a thread whose event loop is running, which this would block.
     """
-    driver = here.driver
     try:
         if runs_on_loop():
             raise _would_block(awaitable)
-        loop = (driver.loop if driver is not None else None) or background_loop_for_here()
+        loop = loop_for_here(awaitable)
     except RuntimeError:
         _discard(awaitable)
         raise
     context = contextvars.copy_context()
     call: _Call[T] = _Call(awaitable, loop, context)
     try:
-        if driver is None:
-            return call.wait()
-        with driver.waiting_for(call):
+        with waiting_here(call):
             return call.wait()
     finally:
         adopt(context)
@@ -169,15 +167,37 @@ def _would_block(what: object) -> RuntimeError:
     )
 
 
-def background_loop_for_here() -> asyncio.AbstractEventLoop:
-    """Give the background loop to a thread that is going to wait for it.
+class Cancellable(t.Protocol):
+    """What runs on a loop while a thread waits for it."""
 
+    def cancel(self) -> None:
+        """Cancel it; to be called on the loop."""
+
+
+def loop_for_here(what: object) -> asyncio.AbstractEventLoop:
+    """Give the loop for a thread that is going to wait for it.
+
+    It is the one that serves the request which this thread works for; else the background loop.
+
+    :param what: what is to run there, for the message.
     :raises RuntimeError: on that loop's own thread, which would wait for itself.
     """
+    driver = here.driver
+    if driver is not None and driver.loop is not None:
+        return driver.loop
     loop = background_loop()
     if asyncio._get_running_loop() is loop:
-        raise _would_block("a request with async stages")
+        raise _would_block(what)
     return loop
+
+
+def waiting_here(awaited: Cancellable) -> t.ContextManager[None]:
+    """Wait for something on the loop, without a slot if this thread works for a request.
+
+    :param awaited: is cancelled when that request is.
+    """
+    driver = here.driver
+    return contextlib.nullcontext() if driver is None else driver.waiting_for(awaited)
 
 
 def _discard(awaitable: t.Awaitable[t.Any]) -> None:

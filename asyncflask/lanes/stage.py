@@ -18,6 +18,7 @@ Stage: t.TypeAlias = tuple[t.Callable[..., t.Any], int]
 
 TO_THREAD: t.Final = object()
 TO_LOOP: t.Final = object()
+PAUSE: t.Final = object()
 
 
 class Lane(t.Protocol):
@@ -48,6 +49,12 @@ def to_thread() -> t.Generator[t.Any, t.Any, None]:
 def to_loop() -> t.Generator[t.Any, t.Any, None]:
     """Go on, from here, on the event loop."""
     yield TO_LOOP
+
+
+@types.coroutine
+def pause() -> t.Generator[t.Any, t.Any, None]:
+    """Give the thread back to who drives this, until :meth:`ThreadDriver.go_on`; only there."""
+    yield PAUSE
 
 
 class Outside:
