@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from ..app import Flask
+    from ..responses import EncodedBody
 
 _END: t.Final = object()
 
@@ -154,30 +155,25 @@ class _Body:
 
 
 class _AsyncBody:
-    """Fetches the chunks of an async body from the loop, one when the server asks for one.
-
-    One task reads and closes it: what it holds between chunks, a scope of anyio's say, has to be
-    left in the task it was entered in.
-    """
+    """Fetches the chunks of an async body from the loop, one when the server asks for one."""
 
     def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
         self._driver = driver
         self._response = response
         self._tally = tally
-        self._source = response.aiter_encoded()
-        self._chunk: t.Any = _END
-        self._started = self._closing = False
-        response.response = t.cast(t.Any, self._source)
+        self._reading = _Reading(response.aiter_encoded())
+        self._started = False
+        response.response = t.cast(t.Any, self._reading.source)
 
     def __iter__(self) -> t.Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         self._advance()
-        return _counted(self._chunk, self._tally)
+        return _counted(self._reading.chunk, self._tally)
 
     def close(self) -> None:
-        self._closing = True
+        self._reading.closing = True
         try:
             self._advance()
         finally:
@@ -186,27 +182,41 @@ class _AsyncBody:
     def __del__(self) -> None:
         if self._driver.lane.paused:
             # The server has not closed it.
-            self._closing = True
+            self._reading.closing = True
             self._driver.drop()
 
     def _advance(self) -> None:
-        self._chunk = _END
+        self._reading.chunk = _END
         if not self._started:
             self._started = True
-            self._driver.drive(self._produce())
+            self._driver.drive(self._reading.run())
         elif self._driver.lane.paused:
             self._driver.go_on()
 
-    async def _produce(self) -> None:
+
+class _Reading:
+    """Reads and closes an async body, all in one task.
+
+    What the body holds between chunks, a scope of anyio's say, has to be left in the task it was
+    entered in.
+    """
+
+    def __init__(self, source: EncodedBody) -> None:
+        self.source = source
+        self.chunk: t.Any = _END
+        self.closing = False
+
+    async def run(self) -> None:
+        """Go to the loop for a chunk, and pause on the thread with it."""
         await to_loop()
         try:
-            while not self._closing and (chunk := await anext(self._source, _END)) is not _END:
+            while not self.closing and (chunk := await anext(self.source, _END)) is not _END:
                 await to_thread()
-                self._chunk = chunk
+                self.chunk = chunk
                 await pause()
                 await to_loop()
         finally:
-            await self._source.aclose()
+            await self.source.aclose()
 
 
 def _counted(chunk: t.Any, tally: wire.Tally) -> bytes:
