@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
 import os
 import sys
 import typing as t
@@ -17,11 +15,21 @@ from werkzeug.routing import Rule as Rule
 
 from . import typing as ft
 from .adapters.asgi import handle_http
+from .adapters.background import begin_serving
 from .adapters.lifespan import handle_lifespan
+from .adapters.lifespan import is_serving
+from .adapters.mounts import Mount
+from .adapters.mounts import mount_for_environ
+from .adapters.mounts import mount_for_scope
+from .adapters.mounts import precedence
 from .adapters.wsgi import handle_environ
+from .adapters.wsgi_to_asgi import WsgiToAsgi
 from .application import App as App
 from .ctx import AppContext
 from .ctx import RequestContext
+from .entry import is_own_wsgi_app
+from .entry import Served
+from .entry import serves_asgi
 from .globals import _cv_app
 from .globals import _cv_request
 from .globals import g
@@ -45,6 +53,7 @@ from .pipeline.plan import overridable
 from .pipeline.plan import Plan
 from .routing import read_host
 from .routing import Router
+from .scaffold import setupmethod
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
 from .teardown import run_stage
@@ -80,7 +89,7 @@ _ANCHOR_SAFE: t.Final = "%!#$&'()*+,/:;=?@"
 _DEFAULT_PORT: t.Final = 5000
 
 
-class Flask(App):
+class Flask(App, metaclass=Served):
     """An application: Flask's API, served by ASGI servers, and by WSGI servers as well.
 
     The parameters are those of :class:`~asyncflask.application.App`.
@@ -109,6 +118,7 @@ class Flask(App):
         self._middleware: list[t.Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._serving = False
+        self._serves_in: object = None
         self._under_way: set[object] = set()
         super().__init__(
             import_name=import_name,
@@ -147,13 +157,19 @@ class Flask(App):
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        if is_overridable(name):
-            self._forget_plans()
+        self._note_change(name)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        self._note_change(name)
+
+    def _note_change(self, name: str) -> None:
         if is_overridable(name):
             self._forget_plans()
+        elif name == "wsgi_app":
+            self.__dict__.pop("through_wsgi", None)
+            if not is_own_wsgi_app(self):
+                self.__dict__["through_wsgi"] = True
 
     def _forget_plans(self) -> None:
         self._plans.clear()
@@ -181,6 +197,11 @@ class Flask(App):
             config["SYNC_THREADS"], config["SYNC_QUEUE_LIMIT"], config["SYNC_QUEUE_TIMEOUT"]
         )
 
+    @functools.cached_property
+    def _wsgi_face(self) -> ASGIApp:
+        """Serves ASGI requests by what is around ``wsgi_app`` and ``__call__``."""
+        return WsgiToAsgi(self, workers=self._workers, body_timeout=self.config["BODY_TIMEOUT"])
+
     def _plan_for(self, endpoint: str | None) -> Plan:
         plan = self._plans.get(endpoint)
         if plan is None or not plan.is_current():
@@ -189,17 +210,12 @@ class Flask(App):
 
     # -- serving -----------------------------------------------------------------------------
 
+    @serves_asgi
     def __call__(self, *args: t.Any) -> t.Any:
         """Serve as an ASGI application (three arguments) or a WSGI application (two)."""
         if len(args) == 3:
             return self.asgi_app(*args)
         return self.wsgi_app(*args)
-
-    if sys.version_info >= (3, 12):
-        __call__ = inspect.markcoroutinefunction(__call__)
-    else:
-        # How uvicorn and others tell an ASGI application by its ``__call__``.
-        __call__._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
     def asgi_app(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
         """The ASGI face; ``app.asgi_app = Middleware(app.asgi_app)`` wraps it."""
@@ -209,14 +225,22 @@ class Flask(App):
             if self._stack is None:
                 self._stack = self._build_stack()
             return self._stack(scope, receive, send)
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not (self.through_wsgi or self.mounts):
             return handle_http(self, scope, receive, send)
         return self._serve(scope, receive, send)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
-        """The WSGI face; ``app.wsgi_app = Middleware(app.wsgi_app)`` wraps it."""
+        """The WSGI face; ``app.wsgi_app = Middleware(app.wsgi_app)`` wraps it.
+
+        A middleware around it is gone through by requests that come as ASGI as well.
+        """
+        if not is_serving(self):
+            begin_serving(self, environ)
+        mount = mount_for_environ(self, environ) if self.mounts else None
+        if mount is not None:
+            return mount.call_wsgi(environ, start_response)
         return handle_environ(self, environ, start_response)
 
     def add_middleware(
@@ -234,6 +258,28 @@ class Flask(App):
             )
         self._middleware.append(lambda inner: middleware_class(inner, *args, **kwargs))
 
+    @setupmethod
+    def mount(
+        self, path: str, app: t.Any, *, host: str | None = None, protocol: str | None = None
+    ) -> None:
+        """Have another application answer everything below a path.
+
+        Its requests run no hooks of this one, and its errors are its own. Where several mounts
+        fit, one with a host comes first, then the longest path. One on ``"/"`` gets what this
+        application has no route for. An ASGI application's lifespan runs inside this one's.
+
+        :param path: where it is; ends at a slash of the request's path only.
+        :param app: an ASGI or a WSGI application, or another :class:`Flask`.
+        :param host: the host name it answers for; default: any.
+        :param protocol: ``"asgi"`` or ``"wsgi"``, if that cannot be told from *app*.
+        :raises TypeError: if it cannot.
+        :raises ValueError: if the path does not begin with a slash, or is taken.
+        """
+        mount = Mount(self, path, app, host, protocol)
+        if any((other.path, other.host) == (mount.path, mount.host) for other in self.mounts):
+            raise ValueError(f"mount({path!r}): something is mounted there already.")
+        self.mounts = sorted([*self.mounts, mount], key=precedence)
+
     def _build_stack(self) -> ASGIApp:
         stack: ASGIApp = self._serve
         for wrap in self._middleware:
@@ -242,10 +288,15 @@ class Flask(App):
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
         kind = scope["type"]
-        if kind == "http":
-            return handle_http(self, scope, receive, send)
         if kind == "lifespan":
             return handle_lifespan(self, scope, receive, send)
+        if kind == "http" and self.through_wsgi:
+            return self._wsgi_face(scope, receive, send)
+        mount = mount_for_scope(self, scope) if self.mounts else None
+        if mount is not None:
+            return mount.call_asgi(scope, receive, send)
+        if kind == "http":
+            return handle_http(self, scope, receive, send)
         if kind == "websocket":
             return _refuse_websocket(receive, send)
         raise ValueError(f"An ASGI scope of type {kind!r} is not known to asyncflask.")

@@ -54,6 +54,7 @@ if t.TYPE_CHECKING:
     from jinja2 import Environment as BaseEnvironment
     from werkzeug.wrappers import Response as BaseResponse
 
+    from .adapters.mounts import Mount
     from .blueprints import Blueprint
     from .testing import FlaskClient
     from .testing import FlaskCliRunner
@@ -221,6 +222,7 @@ class App(Scaffold):
         self.lifespan = lifespan
         self.before_serving_funcs: list[t.Callable[[], t.Any]] = []
         self.after_serving_funcs: list[t.Callable[[], t.Any]] = []
+        self.mounts: list[Mount] = []
         self.while_serving_gens: list[t.Callable[[], t.Any]] = []
         self._got_first_request = False
 

@@ -19,6 +19,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 from werkzeug.wsgi import get_current_url
 
+from .adapters.background import TESTING
 from .adapters.bridges import AsgiToWsgi
 from .cli import ScriptInfo
 from .lanes import run_awaitable
@@ -189,6 +190,7 @@ class FlaskClient(Client):
         self, environ: WSGIEnvironment, buffered: bool = False
     ) -> tuple[t.Iterable[bytes], str, Headers]:
         """Call the application over the client's transport."""
+        environ[TESTING] = True
         if self.transport == "wsgi":
             return super().run_wsgi_app(environ, buffered=buffered)
         self._add_cookies_to_wsgi(environ)

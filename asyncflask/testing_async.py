@@ -10,12 +10,13 @@ from inspect import isawaitable
 
 import httpx
 
+from .adapters.lifespan import has_lifespan
+from .adapters.lifespan_runner import LifespanRunner
 from .testing import EnvironBuilder
 
 if t.TYPE_CHECKING:
     from types import TracebackType
 
-    from starlette.types import Message
     from starlette.types import Receive
     from starlette.types import Scope
     from starlette.types import Send
@@ -52,8 +53,9 @@ class AsyncClient(httpx.AsyncClient):
         **kwargs: t.Any,
     ) -> None:
         self.app = app
-        self._lifespan = _Lifespan(app) if lifespan else None
-        self._shared_state: dict[str, t.Any] = {}
+        self._with_lifespan = lifespan
+        self._lifespan: LifespanRunner | None = None
+        self._task: asyncio.Task[None] | None = None
         if "transport" not in kwargs:
             kwargs["transport"] = httpx.ASGITransport(
                 self._call_app,
@@ -63,13 +65,18 @@ class AsyncClient(httpx.AsyncClient):
         super().__init__(base_url=base_url or _base_url_of(app), **kwargs)
 
     async def __aenter__(self) -> t.Self:
-        if self._lifespan is None:
+        if self._lifespan is not None:
+            raise RuntimeError("This client is in an 'async with' block already: use another one.")
+        if not self._with_lifespan:
             return await super().__aenter__()
-        self._shared_state = await self._lifespan.start(self.lifespan_timeout)
+        self._lifespan = LifespanRunner(self.app, timeout=self.lifespan_timeout)
         try:
+            # A task of its own: start and stop may be called from two different ones, as by some
+            # plugins for async fixtures.
+            await self._lifespan.start(self._spawn)
             return await super().__aenter__()
         except BaseException:
-            await self._lifespan.stop(self.lifespan_timeout)
+            await self._stop()
             raise
 
     async def __aexit__(
@@ -81,8 +88,15 @@ class AsyncClient(httpx.AsyncClient):
         try:
             await super().__aexit__(exc_type, exc_value, traceback)
         finally:
-            if self._lifespan is not None:
-                await self._lifespan.stop(self.lifespan_timeout)
+            await self._stop()
+
+    def _spawn(self, run: t.Callable[[], t.Coroutine[t.Any, t.Any, None]]) -> None:
+        self._task = asyncio.create_task(run())
+
+    async def _stop(self) -> None:
+        lifespan, self._lifespan = self._lifespan, None
+        if lifespan is not None:
+            await lifespan.stop()
 
     @asynccontextmanager
     async def session_transaction(
@@ -118,13 +132,14 @@ class AsyncClient(httpx.AsyncClient):
         self.cookies.extract_cookies(httpx.Response(200, headers=cookies, request=request))
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._lifespan is not None and not self._lifespan.running and _has_lifespan(self.app):
+        lifespan = self._lifespan
+        if lifespan is None and self._with_lifespan and has_lifespan(self.app):
             raise RuntimeError(
                 f"{self.app!r} has functions to run before or after serving, which have not been"
                 " run: use 'async with app.async_test_client() as client:', or create the client"
                 " with 'lifespan=False' to go without them."
             )
-        scope["state"] = self._shared_state.copy()
+        scope["state"] = {} if lifespan is None else lifespan.state.copy()
         await self.app(scope, receive, send)
 
 
@@ -136,99 +151,6 @@ def _base_url_of(app: Flask) -> str:
         builder.close()
 
 
-def _has_lifespan(app: Flask) -> bool:
-    functions = (app.before_serving_funcs, app.after_serving_funcs, app.while_serving_gens)
-    return app.lifespan is not None or any(functions)
-
-
 async def _result_of(value: t.Any) -> t.Any:
     """Give what a session interface returned, which may be written in ``async def``."""
     return await value if isawaitable(value) else value
-
-
-class _Lifespan:
-    """Runs the lifespan of an application, from start to stop in one task."""
-
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-        self._task: asyncio.Task[None] | None = None
-        self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._answers: asyncio.Queue[Message] = asyncio.Queue()
-
-    @property
-    def running(self) -> bool:
-        return self._task is not None
-
-    async def start(self, timeout: float) -> dict[str, t.Any]:
-        """Start the application.
-
-        :returns: the state that it shares with its requests.
-        :raises RuntimeError: if it fails to start, or is running already.
-        """
-        if self._task is not None:
-            raise RuntimeError("This client is in an 'async with' block already: use another one.")
-        state: dict[str, t.Any] = {}
-        asgi = {"version": "3.0", "spec_version": "2.0"}
-        scope = {"type": "lifespan", "asgi": asgi, "state": state}
-        # A task of its own: start and stop may be called from two different ones, as by some
-        # plugins for async fixtures.
-        self._task = asyncio.create_task(self._run(scope))
-        try:
-            await self._tell("startup", timeout)
-        except BaseException:
-            await self._end_task()
-            raise
-        return state
-
-    async def stop(self, timeout: float) -> None:
-        """Stop the application.
-
-        :raises RuntimeError: if it fails to.
-        """
-        if self._task is None:
-            return
-        try:
-            await self._tell("shutdown", timeout)
-        finally:
-            await self._end_task()
-
-    async def _run(self, scope: Scope) -> None:
-        await self._app(scope, self._events.get, self._answers.put)
-
-    async def _tell(self, phase: str, timeout: float) -> None:
-        """Send an event and wait for the answer, or for an end without one."""
-        self._events.put_nowait({"type": f"lifespan.{phase}"})
-        try:
-            async with asyncio.timeout(timeout):
-                answer = await self._next_answer()
-        except TimeoutError:
-            raise RuntimeError(
-                f"The application's {phase} took more than {timeout} seconds."
-            ) from None
-        if answer is not None and answer["type"] == f"lifespan.{phase}.complete":
-            return
-        error = await self._end_task()
-        reason = repr(error) if answer is None else answer.get("message")
-        raise RuntimeError(f"The application's {phase} failed: {reason}") from error
-
-    async def _next_answer(self) -> Message | None:
-        assert self._task is not None
-        answering = asyncio.ensure_future(self._answers.get())
-        try:
-            await asyncio.wait({answering, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            return answering.result() if answering.done() else None
-        finally:
-            answering.cancel()
-
-    async def _end_task(self, grace: float = 1.0) -> BaseException | None:
-        """Have the task end, by itself or cancelled, and give what it raised."""
-        task, self._task = self._task, None
-        if task is None:
-            return None
-        await asyncio.wait({task}, timeout=grace)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=grace)
-        if not task.done() or task.cancelled():
-            return None
-        return task.exception()

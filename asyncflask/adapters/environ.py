@@ -107,7 +107,7 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
     target = f"{raw_path}?{query}" if query else raw_path
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": _as_latin1(root),
+        "SCRIPT_NAME": as_latin1(root),
         "PATH_INFO": _path_info(path, root, raw_path),
         "QUERY_STRING": query,
         "REQUEST_URI": target,
@@ -141,8 +141,8 @@ def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
     return environ
 
 
-def _as_latin1(path: str) -> str:
-    # PEP 3333, "Unicode Issues": bytes of the path, each as one character.
+def as_latin1(path: str) -> str:
+    """Give a path as an environ has it: its bytes, each as one character (PEP 3333)."""
     return path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
@@ -162,7 +162,7 @@ def _path_info(path: str, root: str, raw_path: str) -> str:
             rest = sent.removeprefix(prefix)
             if rest.decode("utf-8", "replace") == path:
                 return rest.decode("latin-1")
-    return _as_latin1(path)
+    return as_latin1(path)
 
 
 class ScopeHeaders(ImmutableHeadersMixin, Headers):  # type: ignore[misc]

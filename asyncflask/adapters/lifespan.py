@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import traceback
 import typing as t
 
@@ -25,6 +26,37 @@ PAUSE: t.Final = 0.01
 """Seconds between two looks at them."""
 
 _END: t.Final = object()
+
+
+class _Process:
+    """Stands for this process; a forked one has another."""
+
+    here = object()
+
+
+def _renew_after_fork() -> None:
+    _Process.here = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+def is_serving(app: Flask) -> bool:
+    """Tell whether an application has done, in this process, what it does before serving."""
+    return app._serves_in is _Process.here
+
+
+def note_serving(app: Flask, serving: bool = True) -> None:
+    """Note whether it has."""
+    app._serves_in = _Process.here if serving else None
+
+
+def has_lifespan(app: Flask) -> bool:
+    """Tell whether an application has anything to do before or after it serves."""
+    functions = app.before_serving_funcs, app.after_serving_funcs, app.while_serving_gens
+    mounted = any(mount.lifespan for mount in app.mounts)
+    return app.lifespan is not None or any(functions) or mounted
 
 
 async def handle_lifespan(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,9 +120,11 @@ class Serving:
                     await self._call(func)
                 for function in self._app.while_serving_gens:
                     await self._begin(function)
+            await self._start_mounted()
         except BaseException as exc:
             await self.undo(exc)
             raise
+        note_serving(self._app)
 
     async def undo(self, error: BaseException) -> None:
         """Do the same as :meth:`stop`, undisturbed by a cancellation."""
@@ -104,6 +138,7 @@ class Serving:
         :param error: what ended the serving, if it is not the server's wish.
         :raises BaseExceptionGroup: with everything that went wrong, if that is more than one.
         """
+        note_serving(self._app, False)
         await self._drain()
         ctx = self._app.app_context()
         await ctx.push_async()
@@ -147,6 +182,17 @@ class Serving:
                 " no 'state' in its lifespan scope: keep it in app.extensions instead."
             )
         state.update(yielded)
+
+    async def _start_mounted(self) -> None:
+        lifespans = [mount.lifespan for mount in self._app.mounts if mount.lifespan is not None]
+        if not lifespans:
+            return
+        group = anyio.create_task_group()
+        await group.__aenter__()
+        self._ends.append(lambda error: group.__aexit__(None, None, None))
+        for lifespan in lifespans:
+            await lifespan.start(group.start_soon)
+            self._ends.append(lambda error, stop=lifespan.stop: stop())
 
     async def _begin(self, function: t.Callable[[], t.Any]) -> None:
         """Run a generator up to its ``yield``, and the rest in the end."""

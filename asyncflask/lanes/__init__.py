@@ -22,6 +22,7 @@ from .portal import loop_for_here as loop_for_here
 from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
 from .portal import waiting_here as waiting_here
+from .portal import works_for_request as works_for_request
 from .stage import call as call
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once

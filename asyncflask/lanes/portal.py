@@ -158,6 +158,11 @@ def runs_on_loop() -> bool:
     return here.driver is None and asyncio._get_running_loop() is not None
 
 
+def works_for_request() -> bool:
+    """Tell whether this thread runs a sync part of a request."""
+    return here.driver is not None
+
+
 def _would_block(what: object) -> RuntimeError:
     return RuntimeError(
         f"Async code ({what!r}) was called through a sync interface on the thread of a running"

@@ -253,12 +253,13 @@ def io_workers() -> Workers:
     return workers_for(IO_THREADS, None, None)
 
 
-def _forget_after_fork() -> None:
+def _begin_anew_after_fork() -> None:
+    """Empty the pools, whose threads stayed in the parent; applications keep them."""
     global _pools_lock
-    _pools.clear()
     _pools_lock = threading.Lock()
+    for pool in _pools.values():
+        pool.__init__(pool.limit, pool.queue_limit, pool.queue_timeout)  # type: ignore[misc]
 
 
 if hasattr(os, "register_at_fork"):
-    # The threads stayed in the parent.
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_begin_anew_after_fork)

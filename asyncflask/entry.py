@@ -1,0 +1,91 @@
+"""What servers call: ``Flask.__call__`` and ``Flask.wsgi_app``, and what tools put in their place.
+
+Agents that watch applications replace ``Flask.__call__`` by a function of ``(app, environ,
+start_response)``, or ``Flask.wsgi_app``. Servers of both protocols go on finding what they need,
+and HTTP requests that come as ASGI take the way through what was put there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import typing as t
+from abc import ABCMeta
+
+_ENTRIES: t.Final = frozenset({"__call__", "wsgi_app"})
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+
+def serves_asgi(function: F) -> F:
+    """Mark a ``__call__`` as what uvicorn and others tell an ASGI application by."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
+class Served(ABCMeta):
+    """The type of :class:`~asyncflask.Flask`, which keeps what is set on it callable by both.
+
+    An ``ABCMeta``, so that applications may have abstract base classes beside it.
+    """
+
+    through_wsgi: bool
+    """Whether HTTP requests go through the WSGI face under ASGI servers as well."""
+    _own_wsgi_app: t.Any
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, t.Any]) -> None:
+        super().__init__(name, bases, namespace)
+        if not any(isinstance(base, Served) for base in bases):
+            cls._own_wsgi_app = namespace["wsgi_app"]
+        for method in _ENTRIES & namespace.keys():
+            setattr(cls, method, namespace[method])
+
+    def __setattr__(cls, name: str, value: t.Any) -> None:
+        if name == "__call__" and _takes_environ_only(value):
+            value = _for_both(value)
+        super().__setattr__(name, value)
+        if name in _ENTRIES:
+            wrapped = cls.wsgi_app is not cls._own_wsgi_app  # type: ignore[attr-defined]
+            cls.through_wsgi = wrapped or getattr(cls.__call__, "replaces_wsgi", False)
+
+
+def is_own_wsgi_app(app: t.Any) -> bool:
+    """Tell whether nothing was put in place of the WSGI face of this one application."""
+    wsgi_app = app.wsgi_app
+    own = getattr(wsgi_app, "__func__", None) is type(app).wsgi_app
+    return own and wsgi_app.__self__ is app
+
+
+def _takes_environ_only(function: t.Callable[..., t.Any]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return False
+    return _fits(signature, 3) and not _fits(signature, 4)
+
+
+def _fits(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _for_both(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Make a ``__call__`` of a function of the application, an environ and ``start_response``."""
+
+    @functools.wraps(function)
+    def __call__(self: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        if len(args) == 3:
+            return self.asgi_app(*args)
+        return function(self, *args, **kwargs)
+
+    # Its signature is its own.
+    del __call__.__wrapped__  # type: ignore[attr-defined]
+    __call__.replaces_wsgi = True  # type: ignore[attr-defined]
+    return serves_asgi(__call__)
