@@ -20,6 +20,9 @@ from .portal import ensure_sync as ensure_sync
 from .portal import iterate_async as iterate_async
 from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
+from .production import Piece as Piece
+from .production import Production as Production
+from .production import ReaderGone as ReaderGone
 from .stage import call as call
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
@@ -30,4 +33,6 @@ from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
 from .workers import io_workers as io_workers
 from .workers import QueueFull as QueueFull
+from .workers import RETRY_AFTER as RETRY_AFTER
+from .workers import Workers as Workers
 from .workers import workers_for as workers_for
