@@ -70,6 +70,9 @@ class WsgiCall:
             result = self._app(self._environ, self.start_response)
             try:
                 self._hand_over(result)
+            except ReaderGone:
+                # No part of what may go wrong in the end.
+                pass
             finally:
                 # What the end awaits is not cancelled with the request.
                 production.closing = True

@@ -40,6 +40,7 @@ class Production(Driver):
     """
 
     _expiry: asyncio.TimerHandle | None = None
+    _landed = True
     _room: threading.Event | None = None
     _gone = False
     _made = 0
@@ -65,7 +66,13 @@ class Production(Driver):
         :raises QueueFull: if there is none, nor a place to wait for one.
         :raises RuntimeError: on an event loop that is not asyncio's.
         """
-        loop = self.loop = asyncio.get_running_loop()
+        try:
+            loop = self.loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "A WSGI application inside an ASGI server needs an event loop of asyncio's, or"
+                " uvloop."
+            ) from None
         self._mailbox = mailbox_of(loop)
         self._landed = False
         self._waiter = loop.create_future()
