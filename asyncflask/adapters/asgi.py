@@ -23,6 +23,9 @@ from ..pipeline import stages
 from ..responses import EncodedBody
 from . import wire
 from .environ import header_size
+from .sending import arrives
+from .sending import send_whole
+from .sending import while_there
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -54,7 +57,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     if limit is not None and header_size(scope) > limit:
         # Before anything is made of them, so that it costs next to nothing.
         too_large = wire.TOO_LARGE
-        await _send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
+        await send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
     context = contextvars.copy_context()
     driver = Driver(context, app._workers)
@@ -114,13 +117,13 @@ async def send_response(
         headers = wire.encode(response, request)
         if type(body) is list and not response.direct_passthrough:
             whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
-            await _send_whole(send, method, response._status_code, headers, whole)
+            await send_whole(send, method, response._status_code, headers, whole)
         else:
             await _send_in_parts(request, method, driver, send, response, headers)
     except wire.InvalidHeader as exc:
         wire.name_request(exc, request)
         driver.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        await _send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
+        await send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
         return
     finally:
         if response._on_close or type(body) is not list:
@@ -142,33 +145,13 @@ async def _send_in_parts(
     if response.asgi is not None:
         await _send_itself(request, send, wire.under_headers(response, headers))
     elif not wire.has_body(method, status):
-        await _send_whole(send, method, status, headers, b"")
+        await send_whole(send, method, status, headers, b"")
     else:
         if "X-Sendfile" in response.headers:
             # A proxy puts the file in; a server would wait for as many bytes from here.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}
         await _stream(request, driver, send, start, response)
-
-
-async def _send_whole(
-    send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
-) -> None:
-    """Send a body that is there in one piece, if there may be one at all.
-
-    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
-    """
-    if method == "HEAD" or status in wire.BODILESS:
-        wire.declared_length(headers)
-        body = b""
-    elif (b"content-length", b"%d" % len(body)) not in headers:
-        wire.check_length(headers, body)
-    try:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-    except OSError:
-        # The client has left, and this server says so (ASGI HTTP spec 2.4).
-        return
 
 
 async def _send_itself(request: Request, send: Send, asgi: ASGIApp) -> None:
@@ -197,47 +180,27 @@ async def _stream(
     request: Request, driver: Driver, send: Send, start: Message, response: Response
 ) -> None:
     """Send a body chunk by chunk, and stop when the client leaves."""
-    error: BaseException | None = None
-    watching = anyio.CancelScope()
-    async with anyio.create_task_group() as group:
-        group.start_soon(_watch, request, watching, group.cancel_scope)
-        try:
-            with anyio.CancelScope() as scope:
-                await _pump(send, start, _chunks(driver, response, scope))
-        except Exception as exc:
-            # Raised outside of the group, which would wrap it. The server aborts the connection.
-            error = exc
-        watching.cancel()
-    if error is not None:
-        try:
-            raise error
-        finally:
-            # Its traceback holds this frame.
-            del error
-
-
-async def _watch(request: Request, watching: anyio.CancelScope, scope: anyio.CancelScope) -> None:
-    # A scope of its own: of tasks that are cancelled with their group, the group keeps the error.
-    with watching:
-        await request.client_left()
-        scope.cancel()
+    await while_there(
+        request.client_left,
+        lambda scope: _pump(send, start, _chunks(driver, response, scope)),
+    )
 
 
 async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:
     # The headers go out with the first chunk, so that what fails before it is a plain 500.
     tally = wire.Tally(start["headers"])
     chunk = await _next_counted(chunks, tally)
-    if not await _arrives(send, start):
+    if not await arrives(send, start):
         return
     while chunk is not _END:
         if chunk:
             message = {"type": "http.response.body", "body": chunk, "more_body": True}
-            if not await _arrives(send, message):
+            if not await arrives(send, message):
                 return
         # A producer and a server that never suspend would keep the loop, and the watcher, out.
         await anyio.lowlevel.checkpoint()
         chunk = await _next_counted(chunks, tally)
-    await _arrives(send, {"type": "http.response.body", "body": b""})
+    await arrives(send, {"type": "http.response.body", "body": b""})
 
 
 async def _next_counted(chunks: t.Callable[[], t.Awaitable[t.Any]], tally: wire.Tally) -> t.Any:
@@ -247,15 +210,6 @@ async def _next_counted(chunks: t.Callable[[], t.Awaitable[t.Any]], tally: wire.
     else:
         tally.add(chunk)
     return chunk
-
-
-async def _arrives(send: Send, message: Message) -> bool:
-    """Send a message and tell whether the client is still there (ASGI HTTP spec 2.4)."""
-    try:
-        await send(message)
-    except OSError:
-        return False
-    return True
 
 
 def _chunks(

@@ -97,6 +97,11 @@ class Body:
         rest = self._buffer or (self._stream is not None and self._stream.rest)
         return self._ended and self._error is None and not rest
 
+    @property
+    def arrived(self) -> bool:
+        """Whether all of it is here, with nothing wrong about it."""
+        return self._ended and self._error is None
+
     def open(self) -> t.IO[bytes]:
         """Give the loaded body as a file, or a stream that fetches it on demand."""
         if self._file is not None:

@@ -23,7 +23,6 @@ if t.TYPE_CHECKING:
     from starlette.types import Receive
     from starlette.types import Scope
     from starlette.types import Send
-
     from werkzeug.routing import MapAdapter
 
     from ..app import Flask

@@ -159,6 +159,11 @@ class Tally:
         self._declared = declared_length(headers)
         self._sent = 0
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that was announced has been counted; not if nothing was."""
+        return self._sent == self._declared
+
     def add(self, chunk: bytes) -> None:
         """Count a piece that is about to be sent.
 

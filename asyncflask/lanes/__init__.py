@@ -23,6 +23,9 @@ from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
 from .portal import waiting_here as waiting_here
 from .portal import works_for_request as works_for_request
+from .production import Piece as Piece
+from .production import Production as Production
+from .production import ReaderGone as ReaderGone
 from .stage import call as call
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
@@ -34,4 +37,6 @@ from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
 from .workers import io_workers as io_workers
 from .workers import QueueFull as QueueFull
+from .workers import RETRY_AFTER as RETRY_AFTER
+from .workers import Workers as Workers
 from .workers import workers_for as workers_for

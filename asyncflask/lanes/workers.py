@@ -21,6 +21,9 @@ IO_THREADS = 8
 SPARE = 4
 """Threads beyond the limit, for what still has to be run when no other is free."""
 
+RETRY_AFTER = 1
+"""Seconds after which a client that was refused for want of threads may come back."""
+
 
 class Job(t.Protocol):
     """What a worker can run."""

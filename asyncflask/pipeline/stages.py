@@ -27,6 +27,7 @@ from ..lanes import IO
 from ..lanes import io_workers
 from ..lanes import Lane
 from ..lanes import QueueFull
+from ..lanes import RETRY_AFTER
 from ..lanes import run_sync
 from ..lanes import Stage
 from ..lanes import SYNC
@@ -50,8 +51,6 @@ if t.TYPE_CHECKING:
     from ..wrappers import Request
     from ..wrappers import Response
 
-RETRY_AFTER: t.Final = 1
-"""Seconds after which a client that was refused for want of threads may come back."""
 CLIENT_LEFT: t.Final = 499
 """The status of an answer that nobody gets, for logs."""
 

@@ -1,0 +1,81 @@
+"""Messages on their way to a client, which may leave meanwhile (ASGI HTTP spec 2.4)."""
+
+from __future__ import annotations
+
+import typing as t
+
+import anyio
+
+from . import wire
+
+if t.TYPE_CHECKING:
+    from starlette.types import Message
+    from starlette.types import Send
+
+
+async def send_whole(
+    send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
+) -> None:
+    """Send a body that is there in one piece, if there may be one at all.
+
+    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
+    """
+    if method == "HEAD" or status in wire.BODILESS:
+        wire.declared_length(headers)
+        body = b""
+    elif (b"content-length", b"%d" % len(body)) not in headers:
+        wire.check_length(headers, body)
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    except OSError:
+        # The client has left, and this server says so (ASGI HTTP spec 2.4).
+        return
+
+
+async def arrives(send: Send, message: Message) -> bool:
+    """Send a message and tell whether the client is still there (ASGI HTTP spec 2.4)."""
+    try:
+        await send(message)
+    except OSError:
+        return False
+    return True
+
+
+async def while_there(
+    client_left: t.Callable[[], t.Awaitable[None]],
+    work: t.Callable[[anyio.CancelScope], t.Awaitable[t.Any]],
+) -> None:
+    """Await some work, and cancel it when the client leaves.
+
+    :param client_left: returns when it has.
+    :param work: gets the scope in which it is cancelled.
+    """
+    error: BaseException | None = None
+    watching = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, client_left, watching, group.cancel_scope)
+        try:
+            with anyio.CancelScope() as scope:
+                await work(scope)
+        except Exception as exc:
+            # Raised outside of the group, which would wrap it. The server aborts the connection.
+            error = exc
+        watching.cancel()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
+
+
+async def _watch(
+    client_left: t.Callable[[], t.Awaitable[None]],
+    watching: anyio.CancelScope,
+    scope: anyio.CancelScope,
+) -> None:
+    # A scope of its own: of tasks that are cancelled with their group, the group keeps the error.
+    with watching:
+        await client_left()
+        scope.cancel()
