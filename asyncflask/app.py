@@ -99,6 +99,9 @@ class Flask(App, metaclass=Served):
     response_class: type[Response] = Response
     session_interface: SessionInterface = SecureCookieSessionInterface()
 
+    through_wsgi: bool
+    """Whether HTTP requests go through the WSGI face under ASGI servers as well."""
+
     def __init__(
         self,
         import_name: str,

@@ -86,6 +86,6 @@ def _for_both(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         return function(self, *args, **kwargs)
 
     # Its signature is its own.
-    del __call__.__wrapped__  # type: ignore[attr-defined]
+    del __call__.__wrapped__
     __call__.replaces_wsgi = True  # type: ignore[attr-defined]
     return serves_asgi(__call__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import traceback
@@ -93,6 +94,14 @@ async def _report(send: Send, phase: str, work: t.Awaitable[None]) -> bool:
     return True
 
 
+End: t.TypeAlias = t.Callable[[BaseException | None], t.Awaitable[t.Any]]
+"""Undoes something after serving; gets the error that has ended it, if one has."""
+
+
+def _without_error(undo: t.Callable[[], t.Awaitable[t.Any]]) -> End:
+    return lambda error: undo()
+
+
 class Serving:
     """The time an application serves: what is done before it, and what is done after it.
 
@@ -103,7 +112,7 @@ class Serving:
     def __init__(self, app: Flask, around: anyio.CancelScope) -> None:
         self._app = app
         self._around = around
-        self._ends: list[t.Callable[[BaseException | None], t.Awaitable[t.Any]]] = []
+        self._ends: list[End] = []
 
     async def start(self, state: dict[str, t.Any] | None = None) -> None:
         """Run everything that belongs before serving, in an application context.
@@ -189,10 +198,10 @@ class Serving:
             return
         group = anyio.create_task_group()
         await group.__aenter__()
-        self._ends.append(lambda error: group.__aexit__(None, None, None))
+        self._ends.append(_without_error(functools.partial(group.__aexit__, None, None, None)))
         for lifespan in lifespans:
             await lifespan.start(group.start_soon)
-            self._ends.append(lambda error, stop=lifespan.stop: stop())
+            self._ends.append(_without_error(lifespan.stop))
 
     async def _begin(self, function: t.Callable[[], t.Any]) -> None:
         """Run a generator up to its ``yield``, and the rest in the end."""
@@ -216,10 +225,8 @@ class Serving:
             return await anext(generator, _END)
         return await run_sync(self._app._workers, next, generator, _END)
 
-    def _end_with(
-        self, func: t.Callable[[], t.Any]
-    ) -> t.Callable[[BaseException | None], t.Awaitable[None]]:
-        return lambda error: self._call(func)
+    def _end_with(self, func: t.Callable[[], t.Any]) -> End:
+        return _without_error(functools.partial(self._call, func))
 
     async def _call(self, func: t.Callable[[], t.Any]) -> None:
         synchronous = colour_of(func) == SYNC

@@ -70,6 +70,7 @@ class LifespanRunner:
         try:
             await self._wait_for("shutdown")
         finally:
+            self.state = {}
             await self._end()
 
     async def _run(self) -> None:
