@@ -99,7 +99,7 @@ class Flask(App, metaclass=Served):
     response_class: type[Response] = Response
     session_interface: SessionInterface = SecureCookieSessionInterface()
 
-    through_wsgi: bool
+    _through_wsgi: bool
     """Whether HTTP requests go through the WSGI face under ASGI servers as well."""
 
     def __init__(
@@ -170,9 +170,9 @@ class Flask(App, metaclass=Served):
         if is_overridable(name):
             self._forget_plans()
         elif name == "wsgi_app":
-            self.__dict__.pop("through_wsgi", None)
+            self.__dict__.pop("_through_wsgi", None)
             if not is_own_wsgi_app(self):
-                self.__dict__["through_wsgi"] = True
+                self.__dict__["_through_wsgi"] = True
 
     def _forget_plans(self) -> None:
         self._plans.clear()
@@ -228,7 +228,7 @@ class Flask(App, metaclass=Served):
             if self._stack is None:
                 self._stack = self._build_stack()
             return self._stack(scope, receive, send)
-        if scope["type"] == "http" and not (self.through_wsgi or self.mounts):
+        if scope["type"] == "http" and not (self._through_wsgi or self._mounts):
             return handle_http(self, scope, receive, send)
         return self._serve(scope, receive, send)
 
@@ -241,7 +241,7 @@ class Flask(App, metaclass=Served):
         """
         if not is_serving(self):
             begin_serving(self, environ)
-        mount = mount_for_environ(self, environ) if self.mounts else None
+        mount = mount_for_environ(self, environ) if self._mounts else None
         if mount is not None:
             return mount.call_wsgi(environ, start_response)
         return handle_environ(self, environ, start_response)
@@ -279,9 +279,9 @@ class Flask(App, metaclass=Served):
         :raises ValueError: if the path does not begin with a slash, or is taken.
         """
         mount = Mount(self, path, app, host, protocol)
-        if any((other.path, other.host) == (mount.path, mount.host) for other in self.mounts):
+        if any((other.path, other.host) == (mount.path, mount.host) for other in self._mounts):
             raise ValueError(f"mount({path!r}): something is mounted there already.")
-        self.mounts = sorted([*self.mounts, mount], key=precedence)
+        self._mounts = sorted([*self._mounts, mount], key=precedence)
 
     def _build_stack(self) -> ASGIApp:
         stack: ASGIApp = self._serve
@@ -293,9 +293,9 @@ class Flask(App, metaclass=Served):
         kind = scope["type"]
         if kind == "lifespan":
             return handle_lifespan(self, scope, receive, send)
-        if kind == "http" and self.through_wsgi:
+        if kind == "http" and self._through_wsgi:
             return self._wsgi_face(scope, receive, send)
-        mount = mount_for_scope(self, scope) if self.mounts else None
+        mount = mount_for_scope(self, scope) if self._mounts else None
         if mount is not None:
             return mount.call_asgi(scope, receive, send)
         if kind == "http":

@@ -222,7 +222,7 @@ class App(Scaffold):
         self.lifespan = lifespan
         self.before_serving_funcs: list[t.Callable[[], t.Any]] = []
         self.after_serving_funcs: list[t.Callable[[], t.Any]] = []
-        self.mounts: list[Mount] = []
+        self._mounts: list[Mount] = []
         self.while_serving_gens: list[t.Callable[[], t.Any]] = []
         self._got_first_request = False
 

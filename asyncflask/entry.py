@@ -33,7 +33,7 @@ class Served(ABCMeta):
     An ``ABCMeta``, so that applications may have abstract base classes beside it.
     """
 
-    through_wsgi: bool
+    _through_wsgi: bool
     """Whether HTTP requests go through the WSGI face under ASGI servers as well."""
     _own_wsgi_app: t.Any
 
@@ -50,7 +50,7 @@ class Served(ABCMeta):
         super().__setattr__(name, value)
         if name in _ENTRIES:
             wrapped = cls.wsgi_app is not cls._own_wsgi_app  # type: ignore[attr-defined]
-            cls.through_wsgi = wrapped or getattr(cls.__call__, "replaces_wsgi", False)
+            cls._through_wsgi = wrapped or getattr(cls.__call__, "replaces_wsgi", False)
 
 
 def is_own_wsgi_app(app: t.Any) -> bool:

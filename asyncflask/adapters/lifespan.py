@@ -56,7 +56,7 @@ def note_serving(app: Flask, serving: bool = True) -> None:
 def has_lifespan(app: Flask) -> bool:
     """Tell whether an application has anything to do before or after it serves."""
     functions = app.before_serving_funcs, app.after_serving_funcs, app.while_serving_gens
-    mounted = any(mount.lifespan for mount in app.mounts)
+    mounted = any(mount.lifespan for mount in app._mounts)
     return app.lifespan is not None or any(functions) or mounted
 
 
@@ -193,7 +193,7 @@ class Serving:
         state.update(yielded)
 
     async def _start_mounted(self) -> None:
-        lifespans = [mount.lifespan for mount in self._app.mounts if mount.lifespan is not None]
+        lifespans = [mount.lifespan for mount in self._app._mounts if mount.lifespan is not None]
         if not lifespans:
             return
         group = anyio.create_task_group()

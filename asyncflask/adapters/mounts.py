@@ -143,7 +143,7 @@ def _takes(function: t.Any, count: int) -> bool:
 
 def mount_for_scope(app: Flask, scope: Scope) -> Mount | None:
     """Find the mounted application that an HTTP request or a websocket is for."""
-    mount = _find(app.mounts, route_path(scope)[1], lambda: _host_of(joined_headers(scope)))
+    mount = _find(app._mounts, route_path(scope)[1], lambda: _host_of(joined_headers(scope)))
     if mount is not None and mount.is_fallback and scope["type"] == "http":
         return None if _has_route(app, app.request_class.from_scope(scope)) else mount
     return mount
@@ -152,7 +152,7 @@ def mount_for_scope(app: Flask, scope: Scope) -> Mount | None:
 def mount_for_environ(app: Flask, environ: WSGIEnvironment) -> Mount | None:
     """Find the mounted application that an HTTP request is for."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-    mount = _find(app.mounts, path, lambda: _host_of({"host": environ.get("HTTP_HOST", "")}))
+    mount = _find(app._mounts, path, lambda: _host_of({"host": environ.get("HTTP_HOST", "")}))
     if mount is not None and mount.is_fallback:
         return None if _has_route(app, app.request_class(environ)) else mount
     return mount
