@@ -21,6 +21,7 @@ from .portal import iterate_async as iterate_async
 from .portal import run_awaitable as run_awaitable
 from .portal import runs_on_loop as runs_on_loop
 from .stage import call as call
+from .stage import call_on_thread as call_on_thread
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import Lane as Lane

@@ -74,6 +74,7 @@ LARGE: dict[str, tuple[str, bytes, int, bytes]] = {
     "parts": (BOUNDARY, multipart(*FILES), 200, b"0 999"),
     "records": (JSON, b"[" + b",".join([RECORD % n for n in range(130_000)]) + b"]", 200, b"13"),
     "numbers": (JSON, b'{"a": [' + b"0.14285714285714285," * 500_000 + b"1]}", 200, b"1"),
+    "ends early": (JSON, b'{"a": [' + b"0.14285714285714285," * 500_000, 400, b""),
     "field": (FORM, b"a=" + b"%20" * 5 * MIB, 413, b""),
 }
 
