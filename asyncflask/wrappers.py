@@ -32,6 +32,7 @@ from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
+from .lanes import adds_code
 from .lanes import call_on_thread
 from .lanes import current_task
 from .lanes import io_workers
@@ -567,7 +568,7 @@ class Request(TolerantRequest):
 
     def _parses_itself(self) -> bool:
         """Tell whether none of the user's functions takes part in parsing the body."""
-        return type(self) is Request and not (self.is_json and json._is_replaced())
+        return not (adds_code(type(self), Request) or (self.is_json and json._is_replaced()))
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         # Under WSGI it is the client that is waited for, not a file.

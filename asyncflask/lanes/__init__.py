@@ -1,5 +1,6 @@
 """Where user code runs: the loop lane, the thread lane, and every crossing between them."""
 
+from .colours import adds_code as adds_code
 from .colours import ASYNC as ASYNC
 from .colours import colour_of as colour_of
 from .colours import does_io as does_io
