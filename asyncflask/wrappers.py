@@ -462,6 +462,7 @@ class Request(TolerantRequest):
         parser = super().make_form_data_parser()
         if current_app and isinstance(parser, FormParser):
             parser.max_form_fields = current_app.config["MAX_FORM_FIELDS"]
+            parser.max_form_files = current_app.config["MAX_FORM_FILES"]
         return parser
 
     def _load_form_data(self) -> None:
