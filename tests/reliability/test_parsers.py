@@ -144,6 +144,37 @@ async def test_a_form_has_one_meaning(
     assert (status, json.loads(data)) == (200, expected)
 
 
+CHARSETS = {
+    "": "\ufffdA",
+    "utf-8": "\ufffdA",
+    "us-ascii": "\ufffdA",
+    "iso-8859-1": "\xe9A",
+    "ISO-8859-1": "\xe9A",
+    '"iso-8859-1"': "\xe9A",
+    # UTF-8 is taken for what no client of today sends.
+    "utf-16": "\ufffdA",
+    "latin-1": "\ufffdA",
+    "rot13": "\ufffdA",
+}
+
+
+@both_transports
+@both_colours
+@pytest.mark.case("A22")
+@pytest.mark.parametrize("charset", CHARSETS)
+async def test_a_field_is_decoded_by_its_own_charset(
+    app: Flask, charset: str, colour: str, transport: str
+) -> None:
+    add(app, colour, lambda: dict(request.form))
+    suffix = f"; charset={charset}".encode() if charset else b""
+    body = (
+        DISPOSITION + b'name="a"\r\nContent-Type: text/plain' + suffix + b"\r\n\r\n\xe9A\r\n"
+        + DISPOSITION + b'name="b"\r\n\r\n\xc3\xa9\r\n--x--\r\n'
+    )
+    status, data = await send(app, transport, body, -1, BOUNDARY)
+    assert (status, json.loads(data)) == (200, {"a": CHARSETS[charset], "b": "\xe9"})
+
+
 async def test_a_file_may_have_an_extended_name(app: Flask) -> None:
     add(app, "async", lambda: request.files["f"].filename or "")
     body = DISPOSITION + b"name=f; filename=plain; filename*=utf-8''caf%C3%A9\r\n\r\nv\r\n--x--\r\n"
