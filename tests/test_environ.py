@@ -251,6 +251,7 @@ REPLACED: dict[str, tuple[str, str, bytes | None, str]] = {
     "a mount that the target lacks": ("/mount/\ufffd", "/mount", b"/%FF", "/\xff"),
     "a mount that the path lacks": ("/\ufffd", "/mount", b"/%FF", "/\xff"),
     "a mount with letters": ("/\xe9/\ufffd", "/\xe9", b"/%C3%A9/%FF", "/\xff"),
+    "what begins like the mount": ("/m\ufffd", "/m", b"/m%FF", "/m\xff"),
     "a mount twice": ("/m/m/\ufffd", "/m", b"/m/m/%FF", "/m/\xff"),
     "no target": ("/\ufffd", "", None, f"/{SENT}"),
     "another target": ("/\ufffd/b", "", b"/%FF/a", f"/{SENT}/b"),
