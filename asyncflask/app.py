@@ -36,11 +36,11 @@ from .globals import g
 from .globals import request_ctx
 from .helpers import get_debug_flag
 from .helpers import get_load_dotenv
+from .lanes import adds_code
 from .lanes import async_to_sync
 from .lanes import colour_of
 from .lanes import does_io
 from .lanes import ensure_sync
-from .lanes import IO
 from .lanes import Lane
 from .lanes import Stage
 from .lanes import workers_for
@@ -53,6 +53,7 @@ from .pipeline.plan import overridable
 from .pipeline.plan import Plan
 from .routing import read_host
 from .routing import Router
+from .scaffold import Scaffold
 from .scaffold import setupmethod
 from .sessions import SecureCookieSessionInterface
 from .sessions import SessionInterface
@@ -149,8 +150,7 @@ class Flask(App, metaclass=Served):
         # A bound method would keep the application alive through its own view functions.
         app_ref = weakref.ref(self)
         view = lambda **kwargs: app_ref().send_static_file(**kwargs)  # type: ignore[union-attr]  # noqa: E731
-        if colour_of(self.send_static_file) == IO:
-            does_io(view)
+        does_io(view)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
             endpoint="static",
@@ -204,6 +204,19 @@ class Flask(App, metaclass=Served):
     def _wsgi_face(self) -> ASGIApp:
         """Serves ASGI requests by what is around ``wsgi_app`` and ``__call__``."""
         return WsgiToAsgi(self, workers=self._workers, body_timeout=self.config["BODY_TIMEOUT"])
+
+    def _sends_files_itself(self, owner: Scaffold) -> bool:
+        """Tell whether none of the user's functions takes part in sending static files.
+
+        :param owner: the application or the blueprint whose files they are.
+        """
+        if adds_code(self.response_class, Response):
+            return False
+        return all(
+            inspect.getattr_static(holder, name) is vars(Scaffold)[name]
+            for holder in (self, owner)
+            for name in ("get_send_file_max_age", "send_static_file", "static_folder")
+        )
 
     def _plan_for(self, endpoint: str | None) -> Plan:
         plan = self._plans.get(endpoint)

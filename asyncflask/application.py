@@ -161,6 +161,7 @@ class App(Scaffold):
             "MAX_BUFFERED_BODY": 64 * 2**20,
             "MAX_HEADER_SIZE": 64 * 2**10,
             "MAX_FORM_FIELDS": 10_000,
+            "MAX_FORM_FILES": 100,
             "SYNC_QUEUE_LIMIT": None,
             "SYNC_QUEUE_TIMEOUT": 30,
             "SYNC_THREADS": 40,

@@ -32,6 +32,8 @@ from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
 from .adapters.forms import FormParser
 from .globals import current_app
+from .lanes import adds_code
+from .lanes import call_on_thread
 from .lanes import current_task
 from .lanes import io_workers
 from .lanes import portal
@@ -88,6 +90,7 @@ class Request(TolerantRequest):
     _spool: t.IO[bytes] | None = None
     _form_ahead = False
     _form_error: Exception | None = None
+    _json_error: Exception | None = None
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -317,7 +320,7 @@ class Request(TolerantRequest):
         if self.body is not None:
             exhausted = self.body.exhausted
             self.stream = io.BytesIO() if exhausted else await self.body.load(self._load_limit())
-            if self.body.size <= PARSE_OFF_LOOP:
+            if max(self.body.size, self._kept_size()) <= PARSE_OFF_LOOP:
                 self._loaded = True
                 return
         elif not self._blocks_loop():
@@ -326,7 +329,14 @@ class Request(TolerantRequest):
         # Several tasks may ask for it at once.
         self._loading = self._loading or anyio.Lock()
         async with self._loading:
-            await self._off_loop(self.load_body_here if self.body is None else self._parse_ahead)
+            if self.body is None:
+                await self._off_loop(self.load_body_here)
+            elif self._parses_itself():
+                await self._off_loop(self._parse_ahead)
+            elif self.body.in_own_task:
+                await call_on_thread(self._parse_ahead)
+            else:
+                await run_sync(current_app._workers, self._parse_ahead)
 
     async def keep_body(self) -> None:
         """Take in what nobody has read, for a test that looks at the request after its end."""
@@ -341,7 +351,10 @@ class Request(TolerantRequest):
             return
         if "form" in self.__dict__ or getattr(self, "_cached_data", None) is not None:
             # A sync hook has read it.
-            self.stream, self._loaded = io.BytesIO(), True
+            self.stream = io.BytesIO()
+            if self._kept_size() > PARSE_OFF_LOOP:
+                self._parse_ahead()
+            self._loaded = True
             return
         limit = self._load_limit()
         _check_length(self.content_length, limit)
@@ -410,6 +423,25 @@ class Request(TolerantRequest):
         data: bytes | str = super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
         return data
 
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> t.Any:
+        """Give the body as JSON.
+
+        A body over 256 KiB whose content type says that it is JSON has been read on a thread
+        before an async view; any other one is read here and now.
+
+        :param force: whether the content type does not matter.
+        :param silent: whether the result is ``None`` where it is no JSON, instead of an error.
+        :param cache: whether the result is kept, to be given again.
+        :raises BadRequest: (400) if it is no JSON.
+        :raises UnsupportedMediaType: (415) if the content type is not that of JSON.
+        """
+        error = self._json_error
+        if error is None:
+            return super().get_json(force, silent, cache)
+        if not isinstance(error, ValueError):
+            raise error
+        return None if silent else self.on_json_loading_failed(error)
+
     def close(self) -> None:
         """Close the files of the form, and what the body was loaded into."""
         super().close()
@@ -430,6 +462,7 @@ class Request(TolerantRequest):
         parser = super().make_form_data_parser()
         if current_app and isinstance(parser, FormParser):
             parser.max_form_fields = current_app.config["MAX_FORM_FIELDS"]
+            parser.max_form_files = current_app.config["MAX_FORM_FILES"]
         return parser
 
     def _load_form_data(self) -> None:
@@ -508,9 +541,7 @@ class Request(TolerantRequest):
             return
         stream = self.stream
         if self.is_json:
-            # An error shows when somebody asks for the data.
-            with contextlib.suppress(Exception):
-                self.get_json(silent=True)
+            self._read_json_ahead()
         else:
             try:
                 self._load_form_data()
@@ -520,6 +551,25 @@ class Request(TolerantRequest):
         self.stream = stream
         stream.seek(0)
         self._loaded = True
+
+    def _read_json_ahead(self) -> None:
+        if self._cached_json[False] is not Ellipsis:
+            return
+        try:
+            value = self.json_module.loads(self.get_data())
+        except Exception as exc:
+            # It shows when somebody asks for the data; its traceback holds this frame.
+            self._json_error = exc.with_traceback(None)
+        else:
+            self._cached_json = (value, value)
+
+    def _kept_size(self) -> int:
+        """Count the bytes that a sync hook has read, which may still be parsed."""
+        return len(getattr(self, "_cached_data", None) or b"")
+
+    def _parses_itself(self) -> bool:
+        """Tell whether none of the user's functions takes part in parsing the body."""
+        return not (adds_code(type(self), Request) or (self.is_json and json._is_replaced()))
 
     async def _off_loop(self, func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         # Under WSGI it is the client that is waited for, not a file.

@@ -89,6 +89,7 @@ def test_defaults_are_flasks_and_our_own(app: Flask) -> None:
         "CANCEL_ON_DISCONNECT": False,
         "MAX_BUFFERED_BODY": 67_108_864,
         "MAX_FORM_FIELDS": 10_000,
+        "MAX_FORM_FILES": 100,
         "MAX_HEADER_SIZE": 65_536,
         "SYNC_QUEUE_LIMIT": None,
         "SYNC_QUEUE_TIMEOUT": 30,

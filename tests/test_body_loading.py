@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from werkzeug.datastructures import ImmutableMultiDict
+from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 
 import asyncflask
@@ -410,6 +411,52 @@ async def test_large_forms_are_parsed_off_the_loop(
     assert threads and not threads & loops
 
 
+@pytest.mark.parametrize("transport, where", [("wsgi", "view"), ("asgi", "view"), ("asgi", "hook")])
+@pytest.mark.parametrize("content_type", BIG)
+async def test_functions_of_the_user_s_parse_on_the_thread_of_the_hooks(
+    app: Flask, content_type: str, where: str, transport: str
+) -> None:
+    parsing, hooks = note_parsing(app), set()
+
+    class Opening(app.request_class):  # type: ignore[name-defined, misc]
+        def _get_file_stream(self, *args: t.Any, **kwargs: t.Any) -> t.IO[bytes]:
+            parsing.add(threading.get_ident())
+            return t.cast("t.IO[bytes]", super()._get_file_stream(*args, **kwargs))
+
+    @app.before_request
+    @app.after_request
+    def note(response: t.Any = None) -> t.Any:
+        hooks.add(threading.get_ident())
+        return response
+
+    @app.before_request
+    async def load() -> None:
+        if where == "hook":
+            await request.load_body()
+
+    app.request_class = Opening
+    add(app, "async", lambda: str(len(request.json if request.is_json else request.form)))
+    body = BIG[content_type]
+    if content_type == BOUNDARY:
+        body = multipart(("a", None, b""), ("f", "n", b"x" * 300 * KIB))
+    assert await send(app, transport, body, -1, content_type) == (200, b"1")
+    assert len(hooks) == 1 and parsing == hooks
+
+
+async def test_a_task_of_a_hook_s_has_functions_of_the_user_s_parse_off_the_loop(
+    app: Flask,
+) -> None:
+    parsing = note_parsing(app)
+
+    @app.before_request
+    async def load() -> None:
+        await asyncio.gather(request.load_body(), request.load_body())
+
+    add(app, "async", lambda: str(len(request.form)))
+    assert await send(app, "asgi", BIG[FORM]) == (200, b"1")
+    assert len(parsing) == 1 and threading.get_ident() not in parsing
+
+
 @both_transports
 @pytest.mark.parametrize("content_type", BIG)
 @pytest.mark.parametrize("length", [-1, None], ids=["declared", "chunked"])
@@ -450,6 +497,97 @@ async def test_what_is_wrong_with_a_form_shows_when_somebody_looks(
     body = b"a=1&b=2&c=" + b"x" * (300 * KIB)
     for length in (None, len(body)):
         assert await send(app, transport, body, length) == (200, f"413 {len(body)}".encode())
+
+
+BROKEN = BIG["application/json"][:-1]
+
+
+@both_transports
+@pytest.mark.parametrize("where", ["view", "hook", "silent hook"])
+async def test_large_json_that_is_none_is_read_once_and_off_the_loop(
+    app: Flask, where: str, transport: str
+) -> None:
+    threads, reads = note_parsing(app), []
+    loads = app.json.loads
+    app.json.loads = lambda s: reads.append(s) or loads(s)  # type: ignore[method-assign, func-returns-value]
+
+    @app.before_request
+    def hook() -> None:
+        if where == "hook":
+            request.get_data()
+        elif where == "silent hook":
+            assert request.get_json(silent=True) is None
+
+    async def view() -> str:
+        threads.discard(threading.get_ident())
+        before = len(reads)
+        for options in ({}, {"force": True}, {"cache": False}):
+            assert request.get_json(silent=True, **options) is None
+            with pytest.raises(BadRequest):
+                request.get_json(**options)
+        assert threading.get_ident() not in threads
+        return str(len(reads) - before)
+
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    assert await send(app, transport, BROKEN, -1, "application/json") == (200, b"0")
+
+
+@both_transports
+async def test_what_a_json_provider_raises_itself_is_raised_when_somebody_looks(
+    app: Flask, transport: str
+) -> None:
+    class Strict(asyncflask.json.provider.DefaultJSONProvider):
+        def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
+            raise LookupError("strict")
+
+    async def view() -> str:
+        for options in ({}, {"silent": True}):
+            with pytest.raises(LookupError, match="strict"):
+                request.get_json(**options)
+        return "raised"
+
+    app.json = Strict(app)
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    body = BIG["application/json"]
+    assert await send(app, transport, body, -1, "application/json") == (200, b"raised")
+
+
+@both_transports
+@pytest.mark.parametrize("content_type", BIG)
+async def test_what_a_sync_hook_has_read_is_parsed_off_the_loop(
+    app: Flask, content_type: str, transport: str
+) -> None:
+    threads, loops = note_parsing(app), set()
+
+    @app.before_request
+    def check_signature() -> None:
+        assert request.get_data() == BIG[content_type]
+
+    async def view() -> str:
+        loops.add(threading.get_ident())
+        return str(len((request.json if request.is_json else request.form)["a"]))
+
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    answer = await send(app, transport, BIG[content_type], -1, content_type)
+    assert answer == (200, b"307200")
+    assert threads and not threads & loops
+
+
+@both_transports
+async def test_large_json_by_another_name_is_read_on_a_thread_that_a_view_asks_for(
+    app: Flask, transport: str
+) -> None:
+    threads, loops = note_parsing(app), set()
+
+    async def view() -> str:
+        threads.clear()
+        loops.add(threading.get_ident())
+        return str(len((await asyncio.to_thread(request.get_json, force=True))["a"]))
+
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    body = BIG["application/json"]
+    assert await send(app, transport, body, -1, "text/plain") == (200, b"307200")
+    assert threads and not threads & loops
 
 
 @both_transports

@@ -239,6 +239,37 @@ def test_bytes_of_a_path_that_are_not_utf_8_are_in_the_environ(target: str, root
     assert Request(environ).path == Request.from_scope(scope_of(target=target, root=root)).path
 
 
+SENT = "\ufffd".encode().decode("latin-1")
+# The path of the scope, its root_path, what came over the wire, and what the environ has.
+REPLACED: dict[str, tuple[str, str, bytes | None, str]] = {
+    "a byte": ("/\ufffd", "", b"/%FF", "/\xff"),
+    "bytes that are not escaped": ("/\ufffd", "", b"/\xff", "/\xff"),
+    "the character itself": ("/\ufffd", "", b"/%EF%BF%BD", f"/{SENT}"),
+    "both": ("/\ufffd\ufffd", "", b"/%EF%BF%BD%FF", f"/{SENT}\xff"),
+    "a query": ("/\ufffd", "", b"/%FF?a=%FE", "/\xff"),
+    "a mount": ("/mount/\ufffd", "/mount", b"/mount/%FF", "/\xff"),
+    "a mount that the target lacks": ("/mount/\ufffd", "/mount", b"/%FF", "/\xff"),
+    "a mount that the path lacks": ("/\ufffd", "/mount", b"/%FF", "/\xff"),
+    "a mount with letters": ("/\xe9/\ufffd", "/\xe9", b"/%C3%A9/%FF", "/\xff"),
+    "what begins like the mount": ("/m\ufffd", "/m", b"/m%FF", "/m\xff"),
+    "a mount twice": ("/m/m/\ufffd", "/m", b"/m/m/%FF", "/m/\xff"),
+    "no target": ("/\ufffd", "", None, f"/{SENT}"),
+    "another target": ("/\ufffd/b", "", b"/%FF/a", f"/{SENT}/b"),
+    "a target that was rewritten": ("/new/\ufffd", "", b"/old/%FF", f"/new/{SENT}"),
+    "no such byte": ("/a", "", b"/%FF", "/a"),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_replaced_byte_is_in_the_environ_if_the_target_has_it(kind: str) -> None:
+    path, root, raw_path, expected = REPLACED[kind]
+    scope = scope_of() | {"path": path, "root_path": root, "raw_path": raw_path}
+    environ = environ_from_scope(scope, None)
+    assert environ["PATH_INFO"] == expected
+    # A router sees the same path in both.
+    assert Request(environ).path == Request.from_scope(scope).path
+
+
 @pytest.mark.parametrize("method", ["get", "Post"])
 def test_a_method_in_lower_case_is_the_same_method(method: str) -> None:
     assert Request.from_scope(scope_of(method)).method == method.upper()

@@ -16,6 +16,7 @@ import pytest
 
 import asyncflask
 from asyncflask import Flask
+from asyncflask.lanes import adds_code
 from asyncflask.lanes import background_loop
 from asyncflask.lanes import io_workers
 from asyncflask.lanes import run_sync
@@ -481,3 +482,46 @@ async def test_a_blocking_function_that_runs_is_waited_for_however_often_it_is_c
     with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["function", "caller"]
+
+
+class Base:
+    own: t.Any = len
+
+    def method(self) -> None:
+        """Nothing."""
+
+
+class WithData(Base):
+    """A docstring, a number and an annotation are no code."""
+
+    number: int = 1
+    names = ("a", "b")
+
+
+class WithMethod(WithData):
+    def method(self) -> None:
+        """Something else."""
+
+
+class WithProperty(Base):
+    name = property(str)
+
+
+class WithClass(Base):
+    storage = dict
+
+
+class Mixin:
+    def method(self) -> None:
+        """A third thing."""
+
+
+class Mixed(Mixin, Base):
+    pass
+
+
+def test_a_class_of_the_user_s_that_adds_nothing_but_data_adds_no_code() -> None:
+    for kind in (Base, WithData, object):
+        assert not adds_code(kind, Base), kind
+    for kind in (WithMethod, WithProperty, WithClass, Mixin, Mixed):
+        assert adds_code(kind, Base), kind

@@ -737,6 +737,14 @@ def one_thread(root: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
 async def test_files_are_sent_while_every_thread_of_the_views_is_held(one_thread: Flask) -> None:
     app, started, go_on = one_thread, threading.Event(), threading.Event()
 
+    class Cached(asyncflask.Response):
+        """A response with nothing but data of its own."""
+
+        default_mimetype = "text/plain"
+        automatically_set_content_length: bool = True
+
+    app.response_class = Cached
+
     @app.get("/hold")
     def hold() -> str:
         started.set()
@@ -781,6 +789,60 @@ async def test_static_views_with_code_of_the_user_s_run_on_the_request_s_own_thr
     app.teardown_request(note)
     assert (await fetch(app, "GET", "/static/digits.txt")).body == DIGITS
     assert len(threads) == 2 and threads[0] is threads[1]
+
+
+def override(app: Flask, what: str, note: t.Callable[..., t.Any]) -> Flask:
+    """Put a function that calls *note* into the way of the static files."""
+
+    class NotedFlask(Flask):
+        def get_send_file_max_age(self, filename: str | None) -> int | None:
+            return t.cast("int | None", note())
+
+    class NotedBlueprint(Blueprint):
+        get_send_file_max_age = NotedFlask.get_send_file_max_age
+
+    class NotedResponse(app.response_class):  # type: ignore[name-defined, misc]
+        def make_conditional(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            note()
+            return super().make_conditional(*args, **kwargs)
+
+    class ClosingResponse(app.response_class):  # type: ignore[name-defined, misc]
+        def close(self) -> None:
+            note()
+            super().close()
+
+    if what == "method":
+        app = NotedFlask("app", root_path=app.root_path)
+        app.config["SYNC_THREADS"] = 1
+    elif what == "blueprint":
+        app.register_blueprint(
+            NotedBlueprint("own", "own", "static", "/own", root_path=app.root_path)
+        )
+    elif what == "attribute":
+        app.get_send_file_max_age = note  # type: ignore[method-assign]
+    else:
+        app.response_class = ClosingResponse if what == "closing" else NotedResponse
+    return app
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["method", "attribute", "blueprint", "response", "closing"])
+async def test_static_files_with_an_override_of_the_user_s_are_sent_by_the_request_s_own_thread(
+    one_thread: Flask, what: str
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def note(*args: t.Any) -> None:
+        threads.append(threading.current_thread())
+
+    if what not in ("method", "blueprint"):
+        # These may come when the way of a request has been settled.
+        assert (await fetch(one_thread, "GET", "/static/digits.txt")).body == DIGITS
+    app = override(one_thread, what, note)
+    app.teardown_request_funcs[None].append(note)
+    path = "/own/digits.txt" if what == "blueprint" else "/static/digits.txt"
+    assert (await fetch(app, "GET", path)).body == DIGITS
+    assert len(threads) > 1 and len(set(threads)) == 1
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
+from ..lanes import adds_code
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
@@ -21,6 +22,7 @@ from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
 from ..responses import EncodedBody
+from ..responses import Response
 from . import wire
 from .environ import header_size
 from .sending import arrives
@@ -36,7 +38,6 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
     from ..wrappers import Request
-    from ..wrappers import Response
 
 FILE_CHUNK: t.Final = 256 * 1024
 """Bytes of a file that are read in one trip to a thread."""
@@ -225,7 +226,7 @@ def _chunks(
     if file is not None:
         file.buffer_size = FILE_CHUNK
     iterator = iter(body if response.direct_passthrough else response.iter_encoded())
-    fetch = _next_sync if file is None else _next_of_file
+    fetch = _next_of_file if _is_plain_file(response) else _next_sync
     return lambda: driver.drive(fetch(iterator))
 
 
@@ -233,6 +234,11 @@ def _file_in(body: t.Any) -> FileWrapper | None:
     """Give the file that a body reads from, or a part of; none whose reading is user code."""
     file = getattr(body, "iterable", body)
     return file if isinstance(file, FileWrapper) and type(file.file) in _PLAIN_FILES else None
+
+
+def _is_plain_file(response: Response) -> bool:
+    """Tell whether a body is sent and closed without a function of the user's."""
+    return _file_in(response.response) is not None and not adds_code(type(response), Response)
 
 
 async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
@@ -266,7 +272,7 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if _file_in(response.response) is not None and not response._on_close:
+        if _is_plain_file(response) and not response._on_close:
             await run_sync(io_workers(), response.close)
         elif response._on_close or hasattr(response.response, "close"):
             await _to_thread_in_any_case()

@@ -92,6 +92,11 @@ class Body:
         return self._file is not None
 
     @property
+    def in_own_task(self) -> bool:
+        """Whether it is asked from the task that drives the request."""
+        return self._task is not None and current_task() is self._task
+
+    @property
     def exhausted(self) -> bool:
         """Whether it has been read to its end as a stream."""
         rest = self._buffer or (self._stream is not None and self._stream.rest)

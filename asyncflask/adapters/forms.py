@@ -23,19 +23,25 @@ from werkzeug.sansio.multipart import State
 
 MAX_FIELDS: t.Final = 10_000
 """Fields a form may have where no application says otherwise."""
+MAX_FILES: t.Final = 100
+"""Files on disk a form may have where no application says otherwise."""
 MAX_PART_HEADERS: t.Final = 8 * 1024
 """Bytes that the headers of a part of a multipart form may have."""
 _CHUNK: t.Final = 64 * 1024
+# Bytes of a file above which Werkzeug puts it on disk.
+_IN_MEMORY: t.Final = 500 * 1024
 
-_escapes: t.Final = re.compile(rb"%[0-9A-Fa-f]{2}").findall
+# With it an escape of any byte becomes b"%00": counted thus, long fields stop nobody for long.
+_ALIKE: t.Final = bytes.maketrans(b"0123456789ABCDEFabcdef", b"0" * 22)
 # A parameter of a header (RFC 9110, section 5.6.6), so that quoted ones are passed over as a whole.
 _parameter: t.Final = re.compile(r';[ \t]*([^\s;="]+)=("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
 class FormParser(FormDataParser):
-    """Werkzeug's parser with limits on urlencoded forms and on the headers of parts as well."""
+    """Werkzeug's parser with limits on urlencoded forms, on part headers and on files as well."""
 
     max_form_fields: int | None = MAX_FIELDS
+    max_form_files: int | None = MAX_FILES
 
     def _parse_urlencoded(
         self,
@@ -48,7 +54,7 @@ class FormParser(FormDataParser):
         if self.max_form_fields is not None and data.count(b"&") >= self.max_form_fields:
             raise RequestEntityTooLarge()
         size = self.max_form_memory_size
-        if size is not None and len(data) > size and _longest_field(data) > size:
+        if size is not None and len(data) > size and _has_longer_field(data, size):
             raise RequestEntityTooLarge()
         return super()._parse_urlencoded(io.BytesIO(data), mimetype, content_length, options)
 
@@ -63,7 +69,7 @@ class FormParser(FormDataParser):
         if not boundary:
             raise ValueError("A multipart form has a 'boundary' in its Content-Type.")
         with contextlib.ExitStack() as opened:
-            parts = _Parts(self, content_length, opened)
+            parts = _Parts(self, content_length, opened, self.max_form_files)
             decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)
             for event in _events(decoder, stream):
                 parts.take(event)
@@ -72,9 +78,13 @@ class FormParser(FormDataParser):
         return stream, self.cls(parts.fields), self.cls(parts.files)
 
 
-def _longest_field(data: bytes) -> int:
-    """Give the decoded bytes of the longest field of a urlencoded form, its name included."""
-    return max(len(field) - 2 * len(_escapes(field)) for field in data.split(b"&"))
+def _has_longer_field(data: bytes, size: int) -> bool:
+    """Tell whether a field of a urlencoded form, its name included, has more than *size* bytes."""
+    return any(
+        len(field) > 3 * size or len(field) - 2 * field.translate(_ALIKE).count(b"%00") > size
+        for field in data.split(b"&")
+        if len(field) > size
+    )
 
 
 def _events(decoder: MultipartDecoder, stream: t.IO[bytes]) -> t.Iterator[Event]:
@@ -107,10 +117,15 @@ class _Parts(MultiPartParser):
     :param parser: says where files go.
     :param length: the declared length of the form.
     :param opened: takes the files in, to close them.
+    :param max_files: how many files may be on disk, each with a descriptor of the process's few.
     """
 
     def __init__(
-        self, parser: FormDataParser, length: int | None, opened: contextlib.ExitStack
+        self,
+        parser: FormDataParser,
+        length: int | None,
+        opened: contextlib.ExitStack,
+        max_files: int | None,
     ) -> None:
         super().__init__(parser.stream_factory, parser.max_form_memory_size)
         self.fields: list[tuple[str, str]] = []
@@ -120,22 +135,26 @@ class _Parts(MultiPartParser):
         self._part: Field | File
         self._content: t.IO[bytes]
         self._room: int | None = None
+        self._size = 0
+        self._files_left = max_files
 
     def take(self, event: Event) -> None:
         """Take in what comes next.
 
-        :raises RequestEntityTooLarge: if a field is too long.
+        :raises RequestEntityTooLarge: if a field is too long, or there are too many files on disk.
         """
         if isinstance(event, Data):
             self._take_data(event)
         elif isinstance(event, Field):
             self._part, self._content, self._room = event, io.BytesIO(), self.max_form_memory_size
         elif isinstance(event, File):
-            self._part, self._room = event, None
+            self._part, self._room, self._size = event, None, 0
             self._content = self.start_file_streaming(event, self._length)
             self._opened.callback(self._content.close)
 
     def _take_data(self, event: Data) -> None:
+        if isinstance(self._part, File):
+            self._count_file(len(event.data))
         self._content.write(event.data)
         if self._room is not None and self._content.tell() > self._room:
             raise RequestEntityTooLarge()
@@ -149,6 +168,16 @@ class _Parts(MultiPartParser):
         else:
             charset = self.get_part_charset(part.headers)
             self.fields.append((name, self._content.read().decode(charset, "replace")))
+
+    def _count_file(self, size: int) -> None:
+        """Note that a file becomes longer, before it goes to disk for that."""
+        was_in_memory = self._size <= _IN_MEMORY
+        self._size += size
+        if self._files_left is None or not was_in_memory or self._size <= _IN_MEMORY:
+            return
+        if not self._files_left:
+            raise RequestEntityTooLarge()
+        self._files_left -= 1
 
 
 def _plain_name(part: Field | File) -> str:

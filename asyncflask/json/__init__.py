@@ -9,6 +9,7 @@ from ..globals import _cv_app
 from ..globals import current_app
 from .provider import _default
 from .provider import _loads
+from .provider import DefaultJSONProvider
 
 if t.TYPE_CHECKING:
     from ..wrappers import Response
@@ -84,3 +85,11 @@ def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
 def _active_provider() -> JSONProvider | None:
     context = _cv_app.get(None)
     return None if context is None else context.app.json
+
+
+def _is_replaced() -> bool:
+    """Tell whether the active application has JSON read by a function of its own."""
+    provider = _active_provider()
+    if provider is None:
+        return False
+    return getattr(provider.loads, "__func__", None) is not DefaultJSONProvider.loads

@@ -14,9 +14,11 @@ from json.decoder import JSONObject  # type: ignore[attr-defined]
 LONG: t.Final = 256 * 1024
 """Characters, or bytes, of a text above which it is read in pieces."""
 _PIECE: t.Final = 16 * 1024
-"""Characters that are given to the C code at a time."""
+"""Characters that are given to the C code at a time, at most."""
+_SHORT: t.Final = 256
+"""Characters that are tried first, since they are copied; the next try takes four times more."""
 _LEVELS: t.Final = 10
-"""Levels of nesting at which it is tried; each may look at a piece in vain, which has to end."""
+"""Levels of nesting at which it is tried; each may look at pieces in vain, which has to end."""
 
 _Scan: t.TypeAlias = t.Callable[[str, int], tuple[t.Any, int]]
 _scan_whole: t.Final[_Scan] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -45,17 +47,20 @@ def _scanner(levels: int) -> _Scan:
         kind = text[start : start + 1]
         if kind not in ("[", "{"):
             return _scan_whole(text, start)
-        try:
-            # Whatever is whole in a piece has its closing bracket there.
-            value, length = _scan_whole(text[start : start + _PIECE], 0)
-            return value, start + length
-        except (ValueError, StopIteration):
-            # It is longer, or no JSON: one by one its parts tell.
-            parsed = (
-                JSONArray((text, start + 1), deeper)
-                if kind == "["
-                else JSONObject((text, start + 1), True, deeper, None, None)
-            )
-            return t.cast("tuple[t.Any, int]", parsed)
+        size = _SHORT
+        while size <= _PIECE:
+            try:
+                # Whatever is whole in a piece has its closing bracket there.
+                value, length = _scan_whole(text[start : start + size], 0)
+                return value, start + length
+            except (ValueError, StopIteration):
+                size *= 4
+        # It is longer, or no JSON: one by one its parts tell.
+        parsed = (
+            JSONArray((text, start + 1), deeper)
+            if kind == "["
+            else JSONObject((text, start + 1), True, deeper, None, None)
+        )
+        return t.cast("tuple[t.Any, int]", parsed)
 
     return scan

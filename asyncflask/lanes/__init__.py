@@ -1,5 +1,6 @@
 """Where user code runs: the loop lane, the thread lane, and every crossing between them."""
 
+from .colours import adds_code as adds_code
 from .colours import ASYNC as ASYNC
 from .colours import colour_of as colour_of
 from .colours import does_io as does_io
@@ -27,6 +28,7 @@ from .production import Piece as Piece
 from .production import Production as Production
 from .production import ReaderGone as ReaderGone
 from .stage import call as call
+from .stage import call_on_thread as call_on_thread
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import Lane as Lane

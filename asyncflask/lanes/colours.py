@@ -20,6 +20,8 @@ SYNC: t.Final = 1
 INLINE: t.Final = 2
 IO: t.Final = 3
 
+_DATA: t.Final = (str, bytes, int, float, tuple, list, dict, set, frozenset, type(None))
+
 
 def is_async(func: t.Callable[..., t.Any]) -> bool:
     """Tell whether calling *func* gives an awaitable.
@@ -63,6 +65,20 @@ def does_io(func: F) -> F:
     # What functools.wraps copies to a function of the user's does not declare that one.
     func.__asyncflask_io__ = func.__code__  # type: ignore[attr-defined]
     return func
+
+
+def adds_code(cls: type, base: type) -> bool:
+    """Tell whether a class has more than plain data that *base* does not have.
+
+    :param cls: *base* itself, or a class that a user has put in its place.
+    """
+    known = base.__mro__
+    return any(
+        not isinstance(value, _DATA)
+        for kind in cls.__mro__
+        if kind not in known
+        for value in vars(kind).values()
+    )
 
 
 def colour_of(func: t.Callable[..., t.Any]) -> int:

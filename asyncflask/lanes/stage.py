@@ -130,6 +130,15 @@ async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
     return value
 
 
+async def call_on_thread(func: t.Callable[..., T], *args: t.Any) -> T:
+    """Call a sync function on the request's worker thread, from its own task on the loop."""
+    await to_thread()
+    try:
+        return func(*args)
+    finally:
+        await to_loop()
+
+
 async def call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> None:
     """The same for a stage that no cancellation of the request may interrupt."""
     func, colour = stage

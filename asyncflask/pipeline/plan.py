@@ -29,7 +29,15 @@ HOOKS: t.Final = (
 """The registries of hooks, each a dict of lists by blueprint name."""
 
 REPLACEABLE: t.Final = frozenset(
-    {*HOOKS, "view_functions", "endpoint_options", "session_interface"}
+    {
+        *HOOKS,
+        "endpoint_options",
+        "get_send_file_max_age",
+        "response_class",
+        "send_static_file",
+        "session_interface",
+        "view_functions",
+    }
 )
 """Attributes of an application whose assignment makes every plan stale."""
 
@@ -114,7 +122,7 @@ class Plan:
         self.after = _stages(app, app.after_request_funcs, outwards, last_first=True)
         self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
-        self.view = None if view is None else stage_of(app, view)
+        self.view = None if view is None else _view_stage(app, view)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
@@ -150,6 +158,14 @@ def blueprint_names(endpoint: str | None) -> tuple[str, ...]:
         names.append(name)
         name = name.rpartition(".")[0]
     return tuple(names)
+
+
+def _view_stage(app: Flask, view: t.Callable[..., t.Any]) -> Stage:
+    """Give a view and its colour; one of files is like any other where users have a hand in it."""
+    func, colour = stage_of(app, view)
+    if colour == IO and not app._sends_files_itself(getattr(view, "__self__", app)):
+        colour = SYNC
+    return func, colour
 
 
 def _may_run_on_loop(view: t.Callable[..., t.Any] | None) -> bool:

@@ -51,6 +51,7 @@ BOUNDS = {
     "asyncflask.adapters.body.PREFETCH": 5,
     "asyncflask.json.pieces.LONG": 10,
     "asyncflask.json.pieces._PIECE": 6,
+    "asyncflask.json.pieces._SHORT": 2,
 }
 
 

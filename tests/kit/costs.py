@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import typing as t
 
@@ -50,6 +51,28 @@ def check_cost(run: t.Callable[[], t.Any], bound: float) -> float:
         if seconds <= bound * slowness:
             return seconds
     raise AssertionError(f"It cost {seconds:.4f} seconds, allowed {bound * slowness:.4f}")
+
+
+def check_factor(
+    run: t.Callable[[], t.Any], control: t.Callable[[], t.Any], factor: float
+) -> tuple[float, float]:
+    """Assert that a call costs no more than *factor* times what another one does.
+
+    The garbage collector is off meanwhile: how often it runs depends on what else there is.
+
+    :returns: the costs of both in seconds.
+    """
+    gc.disable()
+    try:
+        for _ in range(ATTEMPTS):
+            # One right after the other, so that both meet with the same load.
+            usual = cost(control, 2)
+            seconds = cost(run, 2)
+            if seconds <= factor * max(usual, NOTHING):
+                return seconds, usual
+    finally:
+        gc.enable()
+    raise AssertionError(f"It cost {seconds:.4f} seconds, more than {factor:g} times {usual:.4f}")
 
 
 def _control() -> list[str]:

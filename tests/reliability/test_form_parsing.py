@@ -74,6 +74,7 @@ LARGE: dict[str, tuple[str, bytes, int, bytes]] = {
     "parts": (BOUNDARY, multipart(*FILES), 200, b"0 999"),
     "records": (JSON, b"[" + b",".join([RECORD % n for n in range(130_000)]) + b"]", 200, b"13"),
     "numbers": (JSON, b'{"a": [' + b"0.14285714285714285," * 500_000 + b"1]}", 200, b"1"),
+    "ends early": (JSON, b'{"a": [' + b"0.14285714285714285," * 500_000, 400, b""),
     "field": (FORM, b"a=" + b"%20" * 5 * MIB, 413, b""),
 }
 
@@ -245,17 +246,54 @@ async def test_a_request_may_have_limits_of_its_own(
         assert await send(app, transport, body, -1, content_type) == (200, b"1 0")
 
 
+# Just large enough for a file on disk of its own.
+ON_DISK = ("f", "n", b"x" * 512_001)
+
+
 @pytest.mark.slow
 @pytest.mark.bare
 @both_colours
 async def test_very_many_files_are_all_closed(app: Flask, colour: str) -> None:
-    app.config["MAX_FORM_PARTS"] = 120
+    app.config["MAX_FORM_FILES"] = app.config["MAX_FORM_PARTS"] = 120
     add(app, colour, count)
-    # Each is just large enough for a file on disk of its own.
     for files, status in ((120, 200), (121, 413)):
-        body = cut(multipart(*[("f", "n", b"x" * 513_000)] * files))
+        body = cut(multipart(*[ON_DISK] * files))
         answer = await fetch(app, "POST", body=body, headers={"Content-Type": BOUNDARY})
         assert answer.status == status
+
+
+@pytest.mark.slow
+@pytest.mark.bare
+@both_transports
+@both_colours
+async def test_a_form_may_have_a_hundred_files_on_disk(
+    app: Flask, colour: str, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollover, seen = tempfile.SpooledTemporaryFile.rollover, []
+
+    def watched(file: t.Any) -> None:
+        rollover(file)
+        seen.append(open_files())
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", watched)
+    add(app, colour, lambda: str(len(request.files.getlist("f"))))
+    # A loaded body has a file on disk of its own.
+    before = open_files() + (colour == "async")
+    for files, status, expected in ((100, 200, b"120"), (101, 413, b"")):
+        parts = [ON_DISK] * files + [("f", "n", b"x" * 512_000), ("f", "n", b"")] * 10
+        found = await send(app, transport, cut(multipart(*parts)), -1, BOUNDARY)
+        assert found[0] == status and found[1].startswith(expected)
+        assert max(seen) == before + 100
+        seen.clear()
+
+
+@pytest.mark.slow
+@both_transports
+async def test_the_files_of_a_form_may_be_without_a_limit(app: Flask, transport: str) -> None:
+    app.config["MAX_FORM_FILES"] = None
+    add(app, "sync", lambda: str(len(request.files.getlist("f"))))
+    body = cut(multipart(*[ON_DISK] * 110))
+    assert await send(app, transport, body, -1, BOUNDARY) == (200, b"110")
 
 
 # -- bytes that look like something else ------------------------------------------------------
