@@ -601,6 +601,27 @@ async def test_what_cannot_be_sent_is_one_logged_500(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.case("A45")
+@pytest.mark.parametrize(("loop", "http"), SERVERS)
+def test_no_message_breaks_the_rules_of_asgi(loop: str, http: str) -> None:
+    with serve(SOURCE.replace("WORKERS", "2"), loop=loop, http=http) as server:
+        with server.connect() as connection:
+            for method, path, body in [
+                ("GET", "/", b""),
+                ("HEAD", "/endless", b""),
+                ("PUT", "/upload", b"x" * 100_000),
+                ("GET", "/128", b""),
+                ("POST", "/", b"unread"),
+            ]:
+                connection.request(method, path, body)
+                response = connection.response(method)
+                assert response.status == 200
+                assert len(response.read()) in (0, 4, 6, 128 * MIB)
+        for _ in range(5):
+            stall(server, "/endless").close()
+        wait_for_closing(server)
+
+
 @pytest.mark.slow
 @pytest.mark.case("A25", "A46")
 def test_servers_answer_or_cut_off_what_cannot_be_sent(server: Server) -> None:
