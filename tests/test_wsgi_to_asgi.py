@@ -366,7 +366,7 @@ async def test_a_full_queue_is_a_503_and_the_application_is_not_called() -> None
         start_response("200 OK", PLAIN)
         return [b"served"]
 
-    app = WsgiToAsgi(block, workers=Workers(1, queue_limit=0))
+    app = WsgiToAsgi(block, workers=1, queue_limit=0)
     async with Exchange(app, target="/first") as exchange:
         while not called:
             await asyncio.sleep(0)
@@ -772,6 +772,44 @@ async def test_a_broken_body_raises_and_unhandled_is_the_clients_fault(
     assert answer.status == (408 if error == "is silent" else 400)
     assert isinstance(errors[0], OSError) == (error != "is silent")
     assert caplog.records == []
+
+
+async def test_a_cancelled_request_breaks_the_body_off() -> None:
+    errors: list[BaseException] = []
+    reading = threading.Event()
+
+    def app(environ: t.Any, start_response: t.Any) -> t.Any:
+        assert environ["wsgi.input"].read(1) == b"a"
+        reading.set()
+        try:
+            environ["wsgi.input"].read()
+        except OSError as exc:
+            errors.append(exc)
+            raise
+
+    headers = {"Expect": "100-continue"}
+    body = [b"a", STALL]
+    async with no_tasks_left():
+        exchange = Exchange(WsgiToAsgi(app), "POST", body=body, length=9, headers=headers)
+        async with exchange:
+            await asyncio.to_thread(reading.wait, 10)
+            exchange.cancel()
+    assert isinstance(exchange.answer.error, asyncio.CancelledError) and len(errors) == 1
+
+
+async def test_a_body_is_read_while_the_response_is_sent() -> None:
+    def app(environ: t.Any, start_response: t.Any) -> t.Iterator[bytes]:
+        start_response("200 OK", PLAIN)
+        return iter(environ["wsgi.input"].readline, b"")
+
+    body = [b"one\n", STALL, b"two\n", STALL, b"three"]
+    headers = {"Expect": "100-continue"}
+    app_in_asgi = WsgiToAsgi(app)
+    async with Exchange(app_in_asgi, "POST", body=body, length=None, headers=headers) as exchange:
+        for line in (b"one\n", b"two\n", b"three"):
+            assert await exchange.chunk() == line
+            exchange.go_on()
+    assert exchange.answer.complete
 
 
 async def test_an_application_of_flasks_answers_a_broken_body_itself() -> None:

@@ -49,8 +49,10 @@ class WsgiToAsgi:
     ``ClientDisconnected``; if the application lets it pass, the answer is a 400.
 
     :param wsgi_app: the application.
-    :param workers: requests that are worked on at the same time; wrappers with the same number
-        share a pool.
+    :param workers: requests that are worked on at the same time, or the pool to use. Applications
+        with equal settings share a pool.
+    :param queue_limit: requests that may wait for a thread; one more gets a 503.
+    :param queue_timeout: seconds that a request may wait for a thread; then it gets a 503.
     :param body_timeout: seconds without a byte of the request's body after which reading it is
         an error, with a 408; ``None`` for any time.
     """
@@ -60,12 +62,16 @@ class WsgiToAsgi:
         wsgi_app: WSGIApplication,
         *,
         workers: int | Workers = 40,
+        queue_limit: int | None = None,
+        queue_timeout: float | None = 30.0,
         body_timeout: float | None = 60.0,
     ) -> None:
         if isinstance(workers, int) and workers < 1:
             raise ValueError(f"A WSGI application needs at least one thread, not {workers!r}.")
         self.wsgi_app = wsgi_app
         self.workers = workers
+        self.queue_limit = queue_limit
+        self.queue_timeout = queue_timeout
         self.body_timeout = body_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +110,9 @@ class WsgiToAsgi:
     def _pool(self) -> Workers:
         # Asked for each time: after a fork it is another one.
         workers = self.workers
-        return workers if isinstance(workers, Workers) else workers_for(workers, None, None)
+        if isinstance(workers, Workers):
+            return workers
+        return workers_for(workers, self.queue_limit, self.queue_timeout)
 
 
 class _Exchange:
