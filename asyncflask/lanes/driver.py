@@ -19,7 +19,6 @@ import anyio.to_thread
 
 from .mailbox import Mailbox
 from .mailbox import mailbox_of
-from .portal import _Call
 from .portal import background_loop_for_here
 from .portal import current_task
 from .portal import here
@@ -38,6 +37,12 @@ class Seat(t.Protocol):
     def submit(self, job: Job, urgent: bool = False) -> float | None: ...
 
     def withdraw(self, job: Job) -> bool: ...
+
+
+class Awaited(t.Protocol):
+    """What a stage on a thread waits for."""
+
+    def cancel(self) -> None: ...
 
 
 class Driver:
@@ -62,7 +67,7 @@ class Driver:
     _expired = False
     _pass_on_cancellation = False
     _finished = False
-    _call: _Call[t.Any] | None = None
+    _call: Awaited | None = None
     _cancelled: BaseException | None = None
     _error: BaseException | None = None
     _mailbox: Mailbox
@@ -298,7 +303,7 @@ class Driver:
 
     # -- async code called from a stage on the thread --------------------------------------
 
-    def waiting_for(self, awaited: _Call[t.Any]) -> _Waiting:
+    def waiting_for(self, awaited: Awaited) -> _Waiting:
         """Give up the thread's slot while the stage on it waits for *awaited*."""
         return _Waiting(self, awaited)
 
@@ -306,7 +311,7 @@ class Driver:
 class _Waiting:
     __slots__ = ("_awaited", "_driver")
 
-    def __init__(self, driver: Driver, awaited: _Call[t.Any]) -> None:
+    def __init__(self, driver: Driver, awaited: Awaited) -> None:
         self._driver = driver
         self._awaited = awaited
 
@@ -370,16 +375,30 @@ class ThreadDriver:
 
     def _go_on_from_loop(self, driver: Driver) -> None:
         loop = driver.loop = background_loop_for_here()
-        inbox = self._seat.inbox
         try:
             loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
-            while (job := inbox.get()) is not None:
+            while (job := self._wait_for_job()) is not None:
                 job.run(None)
                 job.deliver()
         except BaseException:
             # What a signal handler raises, of the user's (Ctrl-C) or of the server's.
             loop.call_soon_threadsafe(self._abandon)
             raise
+
+    def _wait_for_job(self) -> Job | None:
+        inbox = self._seat.inbox
+        outer = here.driver
+        if outer is None:
+            return inbox.get()
+        # This thread is a worker, inside of another request: it holds no slot meanwhile.
+        with outer.waiting_for(self):
+            return inbox.get()
+
+    def cancel(self) -> None:
+        """Cancel what runs on the loop; for the request around this one."""
+        loop = self.lane.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._abandon)
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
         driver._mailbox = mailbox_of(t.cast(asyncio.AbstractEventLoop, driver.loop))
