@@ -79,6 +79,15 @@ async def test_a_body_that_has_reached_its_length_is_complete_at_once() -> None:
         going_on.set()
 
 
+async def test_nothing_may_follow_a_complete_body_in_any_amount() -> None:
+    chunks = [bytes(2 * AHEAD), *[b""] * 1000]
+    result = Closing(chunks)
+    app = WsgiToAsgi(respond(result, [("Content-Length", str(2 * AHEAD))]))
+    answer = await fetch(app)
+    assert answer.complete and len(answer.body) == 2 * AHEAD
+    assert (result.taken, result.closed) == (len(chunks), 1)
+
+
 async def test_a_generator_is_lazy() -> None:
     steps = threading.Semaphore(0)
 
