@@ -410,18 +410,17 @@ class ThreadDriver:
         """Do what the loop wants done on this thread, until that is all or a pause comes."""
         loop = t.cast(asyncio.AbstractEventLoop, self.lane.loop)
         interruption: BaseException | None = None
-        with waiting_here(self):
-            while True:
-                try:
-                    self._serve_inbox()
-                    break
-                except BaseException as exc:
-                    # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
-                    # first one ends the request, whose teardown may need this thread.
-                    loop.call_soon_threadsafe(self.cancel)
-                    if interruption is not None:
-                        raise
-                    interruption = exc
+        while True:
+            try:
+                self._serve_inbox()
+                break
+            except BaseException as exc:
+                # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
+                # first one ends the request, whose teardown may need this thread.
+                loop.call_soon_threadsafe(self.cancel)
+                if interruption is not None:
+                    raise
+                interruption = exc
         if interruption is not None:
             try:
                 raise interruption
@@ -430,11 +429,15 @@ class ThreadDriver:
                 del interruption
 
     def _serve_inbox(self) -> None:
-        while (job := self._seat.inbox.get()) is not None:
+        while (job := self._next_job()) is not None:
             job.run(None)
             if self.lane.paused:
                 return
             job.deliver()
+
+    def _next_job(self) -> Job | None:
+        with waiting_here(self):
+            return self._seat.inbox.get()
 
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
         driver._mailbox = mailbox_of(t.cast(asyncio.AbstractEventLoop, driver.loop))
