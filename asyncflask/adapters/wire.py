@@ -188,6 +188,22 @@ class Tally:
             )
 
 
+def checked(response: Response, environ: t.Any) -> Headers:
+    """Check a response's status and headers and give them as WSGI wants: as text.
+
+    :raises InvalidHeader: if one of them cannot be sent.
+    """
+    if response._status not in _good_statuses:
+        check_status(response._status)
+    if response._plain_headers and response._status_code not in BODILESS:
+        quick = _encode_as_they_are(response)
+        if quick is not None:
+            return [(name, value.strip(" \t")) for name, value in response.headers._list]
+    pairs = [clean_header(pair) for pair in final_headers(response, lambda: environ)]
+    declared_length(pairs)
+    return pairs
+
+
 def encode(response: Response, request: Request) -> RawHeaders:
     """Check a response's status and headers and give them as ASGI wants: lower case, bytes.
 
@@ -324,7 +340,7 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
     name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))
-    if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:
+    if lower in _REPEATED and value == pair[1] and len(_encoded) < _ENCODED_LIMIT:
         _encoded[pair] = ready
     return ready
 
