@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ..logging import escaped
+from .environ import is_length
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,10 +28,11 @@ _is_token: t.Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 # RFC 9110, section 15.2: those below 200 are followed by the real answer, so they are none.
 _is_status: t.Final = re.compile(r"[2-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
-# RFC 9110, section 8.6, and no more than any file has.
-_is_length: t.Final = re.compile(r"[0-9]{1,19}").fullmatch
 # RFC 6265, section 4.1.1: what a cookie begins with.
 _is_cookie: t.Final = re.compile(r"[^=;]*[^=;\s][^=;]*=.*").fullmatch
+
+_LENGTH_DIGITS: t.Final = 19
+"""What the length of a response may have: more than that is no file's."""
 
 BODILESS: t.Final = frozenset({204, 304})
 """Final statuses of responses without a body."""
@@ -124,7 +126,7 @@ def declared_length(headers: Pairs) -> int | None:
     found = [_text(value) for name, value in headers if _text(name).lower() == "content-length"]
     if not found:
         return None
-    if len(found) > 1 or _is_length(found[0]) is None:
+    if len(found) > 1 or not is_length(found[0]) or len(found[0]) > _LENGTH_DIGITS:
         raise InvalidHeader(
             f"The response has the Content-Length {', '.join(found)!r}: leave that header out to"
             " have the right one set."

@@ -126,12 +126,6 @@ def server(request: pytest.FixtureRequest) -> t.Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def control() -> t.Iterator[Server]:
-    with serve("tests.kit.bare:app", lint=False) as server:
-        yield server
-
-
 def counts(server: Server) -> dict[str, int]:
     return t.cast("dict[str, int]", json.loads(server.get("/counts")))
 
