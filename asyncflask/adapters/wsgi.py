@@ -79,6 +79,8 @@ def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Heade
         body = _whole(response)
         if ("Content-Length", str(len(body))) not in headers:
             wire.check_length(headers, body)
+    else:
+        wire.declared_length(headers)
     return headers
 
 
