@@ -191,7 +191,7 @@ class Tally:
 
 
 def checked(response: Response, environ: t.Any) -> Headers:
-    """Check a response's status and headers, all but a length, and give them as WSGI wants.
+    """Check a response's status and headers and give them as WSGI wants: as text.
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
@@ -201,7 +201,9 @@ def checked(response: Response, environ: t.Any) -> Headers:
         quick = _encode_as_they_are(response)
         if quick is not None:
             return [(name, value.strip(" \t")) for name, value in response.headers._list]
-    return [clean_header(pair) for pair in final_headers(response, lambda: environ)]
+    pairs = [clean_header(pair) for pair in final_headers(response, lambda: environ)]
+    declared_length(pairs)
+    return pairs
 
 
 def encode(response: Response, request: Request) -> RawHeaders:
