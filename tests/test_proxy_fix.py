@@ -138,7 +138,7 @@ def test_the_defaults_are_werkzeugs() -> None:
 # -- what only ASGI has -------------------------------------------------------------------------
 
 
-async def seen(app: t.Any = None, **scope: t.Any) -> t.Any:
+async def seen(**scope: t.Any) -> t.Any:
     """Pass a request through the middleware and give the scope that comes out."""
     scopes: list[t.Any] = []
 
@@ -203,8 +203,7 @@ async def test_the_servers_port_is_a_number(
     server: t.Any, headers: dict[str, str], fixed: t.Any
 ) -> None:
     pairs = [
-        (f"x-forwarded-{name}".encode(), value.encode("latin-1"))
-        for name, value in headers.items()
+        (f"x-forwarded-{name}".encode(), value.encode("latin-1")) for name, value in headers.items()
     ]
     assert (await seen(server=server, headers=pairs))["server"] == fixed
 
