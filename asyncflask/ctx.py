@@ -486,7 +486,7 @@ class RequestContext(_Context):
                     self.refresh_plan()
                 if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
                     await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
-                if request._closes or request.scope is None:
+                if request._closes:
                     request.close()
         finally:
             if lane.bound and not lane.threaded:
@@ -517,8 +517,10 @@ class RequestContext(_Context):
         are sent again with each response.
         """
         if self._stored_session is None:
-            raw = self.request.raw_headers
-            if b"cookie" not in raw if raw is not None else not self.request.cookies:
+            request = self.request
+            raw = request.raw_headers
+            came = "HTTP_COOKIE" in request.environ if raw is None else b"cookie" in raw
+            if not came:
                 return None
         session = self._session
         if session is None or self.app.session_interface.is_null_session(session):

@@ -51,7 +51,7 @@ class Router:
     """
 
     def __init__(self) -> None:
-        self._hosts: dict[bytes | None, bool] = {}
+        self._hosts: dict[bytes | str, bool] = {}
 
     def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
         """Give the rule that matches the request, and the values of its variable parts.
@@ -83,14 +83,9 @@ class Router:
         """Whether nothing but path and method decides on this request."""
         app = ctx.app
         request = ctx.request
-        raw, scope = request.raw_headers, request.scope
-        if raw is None or scope is None or b"upgrade" in raw or request.trusted_hosts is not None:
-            return False
-        if len(raw) != len(scope.get("headers", ())):
-            # Some header is there twice; it may be the host.
-            return False
         if (
-            app.subdomain_matching
+            request.trusted_hosts is not None
+            or app.subdomain_matching
             or app.url_map.host_matching
             or app.config["TRUSTED_HOSTS"] is not None
             or "create_url_adapter" in app._overrides
@@ -98,11 +93,13 @@ class Router:
             return False
         if request.root_path and request.path == "/" and not _ends_with_slash(request):
             return False
-        host = raw.get(b"host")
+        host = _plain_host(request)
+        if host is None:
+            return False
         known = self._hosts.get(host)
         return self._check_host(ctx, host) if known is None else known
 
-    def _check_host(self, ctx: RequestContext, host: bytes | None) -> bool:
+    def _check_host(self, ctx: RequestContext, host: bytes | str) -> bool:
         """Whether binding accepts the host, and does not refuse what IDNA cannot encode."""
         if len(self._hosts) >= _KNOWN_HOSTS:
             self._hosts.clear()
@@ -110,7 +107,19 @@ class Router:
         return good
 
 
+def _plain_host(request: Request) -> bytes | str | None:
+    """Give the host of a request whose other headers have no say in where it goes."""
+    raw, scope = request.raw_headers, request.scope
+    if scope is None:
+        return None if "HTTP_UPGRADE" in request.environ else request.environ.get("HTTP_HOST")
+    if raw is None or b"upgrade" in raw or len(raw) != len(scope.get("headers", ())):
+        # Some header is there twice; it may be the host.
+        return None
+    return raw.get(b"host", b"")
+
+
 def _ends_with_slash(request: Request) -> bool:
     """Whether the root of a mounted application was asked for as such, and needs no redirect."""
     scope = request.scope
-    return scope is not None and scope["path"].endswith("/")
+    path: str = request.environ.get("PATH_INFO", "") if scope is None else scope["path"]
+    return path.endswith("/")

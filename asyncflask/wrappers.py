@@ -11,6 +11,7 @@ import typing as t
 from urllib.parse import parse_qsl
 
 import anyio
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
@@ -112,11 +113,12 @@ class Request(TolerantRequest):
         if "type" in source:
             return cls.from_scope(source, body)
         origin = source.get("werkzeug.request")
+        if not (isinstance(origin, Request) and origin.scope is not None):
+            return cls.from_environ(source)
         request = cls(source)
-        if isinstance(origin, Request) and origin.scope is not None:
-            for name in ("scope", "body", "receive", "server_context"):
-                if hasattr(origin, name):
-                    setattr(request, name, getattr(origin, name))
+        for name in ("scope", "body", "receive", "server_context"):
+            if hasattr(origin, name):
+                setattr(request, name, getattr(origin, name))
         return request
 
     @classmethod
@@ -149,10 +151,31 @@ class Request(TolerantRequest):
         request.path = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
         return request
 
+    @classmethod
+    def from_environ(cls, environ: WSGIEnvironment) -> t.Self:
+        """Make a request from a WSGI environ (PEP 3333), as calling the class does.
+
+        :param environ: gets the request under ``werkzeug.request``.
+        """
+        if cls.__init__ is not Request.__init__:
+            return cls(environ)
+        request = cls.__new__(cls)
+        own = request.__dict__
+        own["environ"] = environ
+        own["shallow"] = False
+        own["method"] = environ.get("REQUEST_METHOD", "GET").upper()
+        own["scheme"] = environ.get("wsgi.url_scheme", "http")
+        own["query_string"] = environ.get("QUERY_STRING", "").encode("latin-1")
+        own["root_path"] = _text_of(environ.get("SCRIPT_NAME") or "").rstrip("/")
+        path = _text_of(environ.get("PATH_INFO") or "")
+        own["path"] = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
+        environ["werkzeug.request"] = request
+        return request
+
     @cached_property
     def headers(self) -> Headers:
         """The request's headers, read-only."""
-        return ScopeHeaders(t.cast("Scope", self.scope))
+        return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
 
     @cached_property
     def environ(self) -> WSGIEnvironment:
@@ -172,14 +195,17 @@ class Request(TolerantRequest):
     @cached_property
     def server(self) -> tuple[str, int | None] | None:
         """The server's address: host and port, or path and ``None`` for a Unix socket."""
-        server = t.cast("Scope", self.scope).get("server")
+        if self.scope is None:
+            return _server_of(self.environ)
+        server = self.scope.get("server")
         return None if server is None else (server[0], server[1])
 
     @cached_property
     def remote_addr(self) -> str | None:
         """The address of whoever is connected to the server."""
-        scope = t.cast("Scope", self.scope)
-        client = scope.get("client")
+        if self.scope is None:
+            return self.environ.get("REMOTE_ADDR")
+        client = self.scope.get("client")
         return t.cast("str", client[0]) if client else None
 
     @cached_property
@@ -575,6 +601,22 @@ class Request(TolerantRequest):
         # Under WSGI it is the client that is waited for, not a file.
         workers = current_app._workers if self.scope is None else io_workers()
         return await run_sync(workers, func, *args)
+
+
+def _text_of(path: str) -> str:
+    # PEP 3333: the bytes of the path, each as one character.
+    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+
+
+def _server_of(environ: WSGIEnvironment) -> tuple[str, int | None] | None:
+    name = environ.get("SERVER_NAME")
+    if name is None:
+        return None
+    try:
+        return name, int(environ.get("SERVER_PORT"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        # A Unix socket.
+        return name, None
 
 
 def _check_length(length: int | None, limit: int | None) -> None:

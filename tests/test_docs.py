@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import flask
 import pytest
+from packaging.requirements import Requirement
 
 import asyncflask
 from asyncflask import Blueprint
@@ -30,6 +32,7 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 ANCHOR = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 CODE_NAME = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
+FLOOR = re.compile(r"^\| ([\w ]+) \| ([\d.]+)(?: with ([\d.]+))? \|$", re.MULTILINE)
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 each_page = pytest.mark.parametrize(
@@ -122,6 +125,22 @@ def test_the_differences_name_what_flask_does_not_have() -> None:
     beyond |= set(dir(Blueprint)) - set(dir(flask.Blueprint("pages", "app")))
     public = {name for name in beyond if not name.startswith("_")}
     assert {name for name in public if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_nothing_with_a_hole_that_the_security_page_tells_of_is_installed() -> None:
+    named: dict[str, str] = {}
+    for names, *versions in FLOOR.findall((ROOT / "SECURITY.md").read_text("utf-8")):
+        named |= zip(names.lower().split(" with "), filter(None, versions), strict=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    installed = {
+        requirement.name.removesuffix("2"): one.version
+        for requirement in map(Requirement, project["dependencies"])
+        for one in requirement.specifier
+        if one.operator == ">="
+    }
+    ours = {"werkzeug", "jinja", "starlette", "uvicorn", "h11"}
+    assert named.keys() - installed.keys() == {"gunicorn", "granian"}
+    assert {name: named[name] for name in ours} == {name: installed[name] for name in ours}
 
 
 def test_blocks_are_found_with_their_lines() -> None:

@@ -24,6 +24,7 @@ from ..pipeline import stages
 from ..responses import EncodedBody
 from ..responses import Response
 from . import wire
+from .environ import BODILESS_METHODS
 from .environ import header_size
 from .sending import arrives
 from .sending import send_whole
@@ -42,8 +43,6 @@ if t.TYPE_CHECKING:
 FILE_CHUNK: t.Final = 256 * 1024
 """Bytes of a file that are read in one trip to a thread."""
 
-_BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods whose requests have no body unless a header announces one."""
 _PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
 """What reads a file and nothing else."""
 _END: t.Final = object()
@@ -66,7 +65,8 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     request.receive = receive
     request.server_context = contextvars.copy_context()
     raw = request.raw_headers or dict(scope.get("headers", ()))
-    if request.method not in _BODILESS or b"content-length" in raw or b"transfer-encoding" in raw:
+    announced = b"content-length" in raw or b"transfer-encoding" in raw
+    if announced or request.method not in BODILESS_METHODS:
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
         ctx = app.request_context(request.environ)

@@ -25,12 +25,12 @@ if t.TYPE_CHECKING:
 
 _surrogates: t.Final = re.compile("[\ud800-\udfff]")
 
-_BODILESS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+BODILESS_METHODS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
 _CHUNK: t.Final = 64 * 1024
 
 # RFC 9110, section 8.6; with more digits it is no length of anything.
-_is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
+is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
 
 _GATEWAY_KEYS: t.Final = frozenset(
     {
@@ -209,7 +209,7 @@ def check_length(value: str | None) -> BadRequest | None:
 
     :param value: the header, the values of repeated ones joined.
     """
-    if value is None or _is_length(value):
+    if value is None or is_length(value):
         return None
     return BadRequest("The Content-Length of the request is no number.")
 
@@ -221,7 +221,7 @@ def has_input(environ: WSGIEnvironment, length: int | None) -> bool:
     """
     if length is not None or not environ.get("wsgi.input_terminated"):
         return bool(length)
-    return environ["REQUEST_METHOD"] not in _BODILESS or "HTTP_TRANSFER_ENCODING" in environ
+    return environ["REQUEST_METHOD"] not in BODILESS_METHODS or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def open_input(environ: WSGIEnvironment, length: int | None, limit: int | None) -> t.IO[bytes]:

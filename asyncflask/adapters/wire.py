@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ..logging import escaped
+from .environ import is_length
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,10 +28,11 @@ _is_token: t.Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 # RFC 9110, section 15.2: those below 200 are followed by the real answer, so they are none.
 _is_status: t.Final = re.compile(r"[2-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
-# RFC 9110, section 8.6, and no more than any file has.
-_is_length: t.Final = re.compile(r"[0-9]{1,19}").fullmatch
 # RFC 6265, section 4.1.1: what a cookie begins with.
 _is_cookie: t.Final = re.compile(r"[^=;]*[^=;\s][^=;]*=.*").fullmatch
+
+_LENGTH_DIGITS: t.Final = 19
+"""What the length of a response may have: more than that is no file's."""
 
 BODILESS: t.Final = frozenset({204, 304})
 """Final statuses of responses without a body."""
@@ -124,7 +126,7 @@ def declared_length(headers: Pairs) -> int | None:
     found = [_text(value) for name, value in headers if _text(name).lower() == "content-length"]
     if not found:
         return None
-    if len(found) > 1 or _is_length(found[0]) is None:
+    if len(found) > 1 or not is_length(found[0]) or len(found[0]) > _LENGTH_DIGITS:
         raise InvalidHeader(
             f"The response has the Content-Length {', '.join(found)!r}: leave that header out to"
             " have the right one set."
@@ -186,6 +188,20 @@ class Tally:
                 f"The body of the response ended after {self._sent} bytes; its Content-Length is"
                 f" {self._declared}."
             )
+
+
+def checked(response: Response, environ: t.Any) -> Headers:
+    """Check a response's status and headers, all but a length, and give them as WSGI wants.
+
+    :raises InvalidHeader: if one of them cannot be sent.
+    """
+    if response._status not in _good_statuses:
+        check_status(response._status)
+    if response._plain_headers and response._status_code not in BODILESS:
+        quick = _encode_as_they_are(response)
+        if quick is not None:
+            return [(name, value.strip(" \t")) for name, value in response.headers._list]
+    return [clean_header(pair) for pair in final_headers(response, lambda: environ)]
 
 
 def encode(response: Response, request: Request) -> RawHeaders:
@@ -324,7 +340,7 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
     name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))
-    if lower in _REPEATED and len(_encoded) < _ENCODED_LIMIT:
+    if lower in _REPEATED and value == pair[1] and len(_encoded) < _ENCODED_LIMIT:
         _encoded[pair] = ready
     return ready
 

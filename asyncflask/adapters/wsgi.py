@@ -65,7 +65,7 @@ def handle_environ(
         response.call_on_close(async_to_sync(response.background))
     try:
         body = _body(driver, environ, response, headers)
-        start_response(response.status, headers)
+        start_response(response._status, headers)
     except BaseException:
         _close(driver, response)
         raise
@@ -73,14 +73,20 @@ def handle_environ(
 
 
 def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Headers:
-    wire.check_status(response.status)
-    headers = [wire.clean_header(pair) for pair in wire.final_headers(response, lambda: environ)]
+    headers = wire.checked(response, environ)
     in_one_piece = type(response.response) is list and not response.direct_passthrough
-    if in_one_piece and wire.has_body(environ["REQUEST_METHOD"], response.status_code):
-        wire.check_length(headers, response.get_data())
+    if in_one_piece and wire.has_body(environ["REQUEST_METHOD"], response._status_code):
+        body = _whole(response)
+        if ("Content-Length", str(len(body))) not in headers:
+            wire.check_length(headers, body)
     else:
         wire.declared_length(headers)
     return headers
+
+
+def _whole(response: Response) -> bytes:
+    body = t.cast("list[t.Any]", response.response)
+    return body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
 
 
 def _body(
@@ -95,7 +101,7 @@ def _body(
             # As it is: servers know their own file wrapper and send the file in their own way.
             return t.cast("t.Iterable[bytes]", response.response)
         if type(response.response) is list:
-            return [response.get_data()]
+            return [_whole(response)]
     return _Body(driver, response, wire.Tally(headers))
 
 

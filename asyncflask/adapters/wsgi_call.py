@@ -142,8 +142,9 @@ class WsgiCall:
         if type(chunk) is not bytes:
             chunk = _as_bytes(chunk)
         if not chunk:
-            # Nothing to send, but the moment to hear that the client has left.
-            self._production.put(b"")
+            if not self._ended:
+                # Nothing to send, but the moment to hear that the client has left.
+                self._production.put(b"")
             return
         self._check_started()
         if self._is_bodiless():

@@ -361,6 +361,7 @@ class ThreadDriver:
     """
 
     _task: asyncio.Task[None] | None = None
+    _cancelled = False
 
     def __init__(self, context: contextvars.Context) -> None:
         self._seat = _CallingThread()
@@ -378,9 +379,10 @@ class ThreadDriver:
         driver.loop = None if driver.outer is None else driver.outer.loop
         driver.run(None)
         if not driver._finished:
-            loop = driver.loop = loop_for_here("a request with async stages")
-            loop.call_soon_threadsafe(self._start, driver, contextvars.copy_context())
-            self._serve()
+            driver.loop = loop_for_here("a request with async stages")
+            self._task = None
+            self._cancelled = False
+            self._serve(contextvars.copy_context())
         return self._outcome(driver)
 
     def go_on(self) -> t.Any:
@@ -398,30 +400,37 @@ class ThreadDriver:
 
     def cancel(self) -> None:
         """Cancel what the loop does for the waiting thread; to be called on the loop."""
+        self._cancelled = True
         if self._task is not None:
-            self._task.cancel()
+            # After its first step: one that was cancelled before never says that it has ended.
+            self._task.get_loop().call_soon(self._task.cancel)
 
     def _outcome(self, driver: Driver) -> t.Any:
         if driver._finished and driver._error is not None:
             raise driver._error
         return driver.result
 
-    def _serve(self) -> None:
-        """Do what the loop wants done on this thread, until that is all or a pause comes."""
+    def _serve(self, start_in: contextvars.Context | None = None) -> None:
+        """Do what the loop wants done on this thread, until that is all or a pause comes.
+
+        :param start_in: the Context of the loop's task, if that has not been started.
+        """
         loop = t.cast(asyncio.AbstractEventLoop, self.lane.loop)
         interruption: BaseException | None = None
-        with waiting_here(self):
-            while True:
-                try:
-                    self._serve_inbox()
-                    break
-                except BaseException as exc:
-                    # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
-                    # first one ends the request, whose teardown may need this thread.
-                    loop.call_soon_threadsafe(self.cancel)
-                    if interruption is not None:
-                        raise
-                    interruption = exc
+        while True:
+            try:
+                if start_in is not None:
+                    loop.call_soon_threadsafe(self._start, self.lane, start_in)
+                    start_in = None
+                self._serve_inbox()
+                break
+            except BaseException as exc:
+                # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
+                # first one ends the request, whose teardown may need this thread.
+                loop.call_soon_threadsafe(self.cancel)
+                if interruption is not None:
+                    raise
+                interruption = exc
         if interruption is not None:
             try:
                 raise interruption
@@ -430,18 +439,27 @@ class ThreadDriver:
                 del interruption
 
     def _serve_inbox(self) -> None:
-        while (job := self._seat.inbox.get()) is not None:
+        while (job := self._next_job()) is not None:
             job.run(None)
             if self.lane.paused:
                 return
             job.deliver()
 
+    def _next_job(self) -> Job | None:
+        with waiting_here(self):
+            return self._seat.inbox.get()
+
     def _start(self, driver: Driver, context: contextvars.Context) -> None:
+        if self._task is not None:
+            # The thread was interrupted just after it had asked for it.
+            return
         driver._mailbox = mailbox_of(t.cast(asyncio.AbstractEventLoop, driver.loop))
         driver.threaded = False
         self._task = t.cast(asyncio.AbstractEventLoop, driver.loop).create_task(
             self._finish(driver), context=context
         )
+        if self._cancelled:
+            self.cancel()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()

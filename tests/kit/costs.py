@@ -18,6 +18,20 @@ SLACK = 1.5
 _CONTROL = 0.004
 
 
+class Cost(t.NamedTuple):
+    """What a call has cost, and how much the control took right before it, of what it takes."""
+
+    seconds: float
+    slowness: float = 1.0
+
+    def figure(self, times: float = 1.0) -> str:
+        """Say what was measured, in milliseconds.
+
+        :param times: how often the call is to be made for what the figure is about.
+        """
+        return f"{self.seconds * times * 1000:.1f} ms (control {self.slowness:.1f}x)"
+
+
 def cost(run: t.Callable[[], t.Any], attempts: int = ATTEMPTS) -> float:
     """Give the processor time of this process that a call takes at best, in seconds."""
     return min(_once(run) for _ in range(attempts))
@@ -37,20 +51,21 @@ def check_growth(run: t.Callable[[int], t.Any], *sizes: int) -> list[float]:
     raise AssertionError(f"Sizes {sizes} cost {[round(cost, 4) for cost in costs]} seconds.")
 
 
-def check_cost(run: t.Callable[[], t.Any], bound: float) -> float:
+def check_cost(run: t.Callable[[], t.Any], bound: float) -> Cost:
     """Assert that a call costs no more than *bound* seconds of a core with nothing else to do.
 
     Processor time goes up where others want the same core; a control tells by how much.
 
-    :returns: the cost in seconds.
+    :returns: the cost, whose figure tells of the control.
     """
     for _ in range(3 * ATTEMPTS):
         # One right after the other, so that both meet with the same load.
-        slowness = max(1.0, SLACK * _once(_control) / _CONTROL)
-        seconds = _once(run)
-        if seconds <= bound * slowness:
-            return seconds
-    raise AssertionError(f"It cost {seconds:.4f} seconds, allowed {bound * slowness:.4f}")
+        slowness = _once(_control) / _CONTROL
+        found = Cost(_once(run), slowness)
+        allowed = bound * max(1.0, SLACK * slowness)
+        if found.seconds <= allowed:
+            return found
+    raise AssertionError(f"It cost {found.figure()}, allowed {allowed * 1000:.1f} ms")
 
 
 def check_factor(

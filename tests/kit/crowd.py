@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import typing as t
 from dataclasses import dataclass
@@ -50,6 +51,20 @@ def upload(path: str, size: int) -> bytes:
     start = f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode()
     body = start + bytes(size) + f"\r\n--{BOUNDARY}--\r\n".encode()
     return post(path, body, f"multipart/form-data; boundary={BOUNDARY}")
+
+
+def stall(server: Server, path: str) -> socket.socket:
+    """Have a client ask for *path* that reads nothing by itself, and takes little unread."""
+    client = socket.socket()
+    try:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(LIMIT)
+        client.connect((server.host, server.port))
+        client.sendall(get(path))
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def ask(

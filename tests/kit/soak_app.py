@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
+import sys
 import typing as t
 
 from jinja2 import DictLoader
@@ -20,6 +22,7 @@ from asyncflask import send_file
 from asyncflask import session
 from asyncflask import stream_with_context
 from asyncflask.lanes import workers
+from tests.kit.left import describe_threads
 
 # Under load no thread is idle for so long, and at the end nobody has to wait for ten.
 workers.IDLE_SECONDS = 1.0
@@ -175,3 +178,16 @@ async def json() -> t.Any:
 @app.post("/upload", stream_body=True)
 async def upload() -> str:
     return str(len(await request.stream.read()))
+
+
+@app.get("/threads")
+async def threads() -> list[str]:
+    """Tell what the threads do, all but that of the loop."""
+    return describe_threads()
+
+
+@app.get("/blocks")
+async def blocks() -> str:
+    """Count what Python has in its memory, once all is freed that nobody holds."""
+    gc.collect()
+    return str(sys.getallocatedblocks())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -32,10 +33,14 @@ def run_over_sockets(count: int, loop: str = "uvloop", http: str = "httptools") 
             _ask_on_one_connection(server, range(number, number + PER_CONNECTION), statuses)
             if number // PER_CONNECTION % max(1, count // PER_CONNECTION // SAMPLES) == 0:
                 report.at.append(number + PER_CONNECTION)
+                # A stream that is just being closed holds hundreds of objects for a moment.
+                report.blocks.append(min(int(server.get("/blocks")) for _ in range(3)))
                 report.memory.append(server.memory)
         report.seconds = time.monotonic() - began
         _until_quiet(server, threads, files)
         report.threads = server.threads - threads
+        if report.threads:
+            report.left = json.loads(server.get("/threads"))
         # Before the run a connection may still have been open.
         report.files = max(0, server.open_files - files)
     report.statuses = dict(statuses)

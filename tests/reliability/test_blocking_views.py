@@ -118,15 +118,9 @@ app.register_blueprint(behind)
 """
 
 
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def server(request: pytest.FixtureRequest) -> t.Iterator[Server]:
-    http = {"asyncio": "h11", "uvloop": "httptools"}[request.param]
-    with serve(SOURCE, "--no-access-log", loop=request.param, http=http, lint=False) as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def control() -> t.Iterator[Server]:
+    """Serve a control that takes uploads, too."""
     with serve("tests.kit.sample:control", "--no-access-log", lint=False) as server:
         yield server
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import typing as t
 
 import pytest
 
@@ -51,12 +50,6 @@ def teardown(error):
     if request.path == "/stream":
         print(f"torn down with {error!r}\\n", end="")
 """
-
-
-@pytest.fixture(scope="module")
-def control() -> t.Iterator[Server]:
-    with serve("tests.kit.bare:app", lint=False) as server:
-        yield server
 
 
 def cpu_in_a_second(server: Server) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import typing as t
 
@@ -15,7 +14,6 @@ from tests.kit.pings import check_repeated
 from tests.kit.pings import pinging
 from tests.kit.pings import Pings
 from tests.kit.server import LIMIT
-from tests.kit.server import serve
 from tests.kit.server import Server
 
 pytestmark = pytest.mark.slow
@@ -53,19 +51,6 @@ def stream():
 async def count():
     return repr(chunks)
 """
-
-
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def server(request: pytest.FixtureRequest) -> t.Iterator[Server]:
-    http = {"asyncio": "h11", "uvloop": "httptools"}[request.param]
-    with serve(SOURCE, "--no-access-log", loop=request.param, http=http, lint=False) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def control() -> t.Iterator[Server]:
-    with serve("tests.kit.bare:app", "--no-access-log", lint=False) as server:
-        yield server
 
 
 @contextlib.contextmanager
@@ -115,11 +100,7 @@ def test_stalled_readers_of_sync_generators_hold_no_threads(
     before = server.threads
     with contextlib.ExitStack() as stack:
         for _ in range(60):
-            reader = stack.enter_context(socket.socket())
-            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            reader.settimeout(LIMIT)
-            reader.connect((server.host, server.port))
-            reader.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            stack.enter_context(crowd.stall(server, "/stream"))
         wait_until_stalled(server)
 
         def measure() -> Pings:

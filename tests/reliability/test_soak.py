@@ -20,20 +20,22 @@ from tests.kit.soak import DISTINCT
 from tests.kit.soak import Kind
 from tests.kit.soak import MIXED
 from tests.kit.soak import run_apart
+from tests.kit.soak import SHORT_RUNS
+from tests.kit.soak import SHORT_SOCKETS
 from tests.kit.soak_sockets import run_over_sockets
 
 pytestmark = [pytest.mark.case("A41"), pytest.mark.bare]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mix", "count"), [("mixed", 50_000), ("distinct", 30_000)])
+@pytest.mark.parametrize(("mix", "count"), SHORT_RUNS.items())
 def test_many_requests_leave_nothing_behind(mix: str, count: int, figure: Figure) -> None:
     figure(f"{mix}: {run_apart(mix, count).check()}")
 
 
 @pytest.mark.slow
 def test_many_requests_over_sockets_leave_nothing_behind(figure: Figure) -> None:
-    figure(f"over sockets: {run_over_sockets(20_000).check()}")
+    figure(f"over sockets: {run_over_sockets(SHORT_SOCKETS).check()}")
 
 
 # -- circles: what only the garbage collector could free -----------------------------------------

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 
+from tests.kit import crowd
 from tests.kit.cases import Figure
 from tests.kit.pings import pinging
 from tests.kit.server import serve
@@ -112,18 +113,14 @@ class Stalls(t.NamedTuple):
 
 @pytest.fixture(scope="module", params=SERVERS, ids="-".join)
 def stalls(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, control: Server
 ) -> t.Iterator[Stalls]:
     loop, http = request.param
     big = tmp_path_factory.mktemp("big") / "file"
     with big.open("wb") as file:
         file.truncate(SIZE)
-    with contextlib.ExitStack() as stack:
-        control = stack.enter_context(serve("tests.kit.bare:app", lint=False))
-        served = serve(
-            SOURCE, "--no-access-log", loop=loop, http=http, env={"BIG_FILE": str(big)}, lint=False
-        )
-        server = stack.enter_context(served)
+    env = {"BIG_FILE": str(big)}
+    with serve(SOURCE, "--no-access-log", loop=loop, http=http, env=env, lint=False) as server:
         for kind in KINDS:
             # What is imported and allocated once is nobody's.
             stall(server, kind).close()
@@ -133,11 +130,7 @@ def stalls(
 
 def stall(server: Server, kind: str) -> socket.socket:
     """Ask for an endless body and read no more than its beginning."""
-    connection = socket.socket()
-    connection.settimeout(20)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect((server.host, server.port))
-    connection.sendall(f"GET /{kind} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    connection = crowd.stall(server, f"/{kind}")
     assert connection.recv(100).startswith(b"HTTP/1.1 200")
     return connection
 
