@@ -92,7 +92,6 @@ def test_everything_under_way_is_finished_and_torn_down(name: str, figure: Figur
     assert answers == EXPECTED
     for path in EXPECTED:
         assert server.output.count(f"told teardown {path} None\n") == 1
-    if name in fleet.ASGI:
-        assert server.output.count("told after serving") == 1
-        assert server.output.rindex("told teardown") < server.output.index("told after serving")
+    assert server.output.count("told after serving") == 1
+    assert server.output.rindex("told teardown") < server.output.index("told after serving")
     figure(f"{name}: 3 requests complete, exit {seconds:.1f} s after SIGTERM")

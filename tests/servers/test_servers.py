@@ -80,6 +80,12 @@ def test_every_request_has_its_hooks_and_one_teardown(client: httpx.Client) -> N
     assert counts["teardown"] == counts["after"] == counts["before"] - 1
 
 
+def test_what_was_opened_before_serving_is_there_on_the_loop_of_the_views(
+    client: httpx.Client,
+) -> None:
+    assert client.get("/serving").json() == {"pool on this loop": True, "kept": "open"}
+
+
 def test_async_views_run_on_one_loop(server: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = set(pool.map(server.get, ["/loop"] * 20))
