@@ -313,7 +313,9 @@ class Request(TolerantRequest):
                     "This request was made with 'shallow=True': its body is not to be read."
                 )
             stream = own["stream"] = self._open_input() if self.scope is None else self._open_body()
-        return LoopStream(stream, self._off_loop) if self._blocks_loop() else stream
+        if self._blocks_loop():
+            return LoopStream(stream, self._off_loop)
+        return LoopStream(stream, _at_once) if self._streams_nothing() else stream
 
     @stream.setter
     def stream(self, value: t.Any) -> None:
@@ -341,7 +343,10 @@ class Request(TolerantRequest):
             over ``MAX_BUFFERED_BODY``.
         :raises ClientDisconnected: if it ends early.
         """
-        if self._loaded or (self.scope is not None and self.body is None):
+        if self._loaded:
+            return
+        if self.scope is not None and self.body is None:
+            self._loaded = True
             return
         if self.body is not None:
             exhausted = self.body.exhausted
@@ -373,7 +378,10 @@ class Request(TolerantRequest):
 
     def load_body_here(self) -> None:
         """Take in the whole body of a WSGI request; blocks."""
-        if self._loaded or not has_input(self.environ, self.content_length):
+        if self._loaded:
+            return
+        if not has_input(self.environ, self.content_length):
+            self._loaded = True
             return
         if "form" in self.__dict__ or getattr(self, "_cached_data", None) is not None:
             # A sync hook has read it.
@@ -544,6 +552,14 @@ class Request(TolerantRequest):
             return False
         return not self._loaded and has_input(self.environ, self.content_length)
 
+    def _streams_nothing(self) -> bool:
+        """Tell whether this is an async view that streams, of a request without a body."""
+        if self._loaded or self.body is not None or not runs_on_loop():
+            return False
+        if self.scope is None and has_input(self.environ, self.content_length):
+            return False
+        return bool(current_app.endpoint_options.get(self.endpoint or "", {}).get("stream_body"))
+
     def _check_readable_here(self) -> None:
         body = self.body
         if body is None:
@@ -617,6 +633,10 @@ def _server_of(environ: WSGIEnvironment) -> tuple[str, int | None] | None:
     except (TypeError, ValueError):
         # A Unix socket.
         return name, None
+
+
+async def _at_once(func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+    return func(*args)
 
 
 def _check_length(length: int | None, limit: int | None) -> None:

@@ -100,6 +100,22 @@ async def test_an_async_view_streams(
 
 
 @both_transports
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_without_a_body_has_an_empty_stream(
+    app: Flask, method: str, transport: str
+) -> None:
+    @app.route("/", methods=["GET", "POST"], stream_body=True)
+    async def view() -> list[t.Any]:
+        chunks = [chunk async for chunk in request.stream]
+        parts = [await request.stream.read(), await request.stream.read(4)]
+        await request.load_body()
+        return [len(chunks), *map(len, parts), len(request.stream.read())]
+
+    client = app.test_client(transport=transport)
+    assert client.open("/", method=method).json == [0, 0, 0, 0]
+
+
+@both_transports
 async def test_a_sync_view_streams(app: Flask, transport: str) -> None:
     add(app, "sync", lambda: request.stream.read(4) + request.stream.read(), stream_body=True)
     assert await send(app, transport, [b"one", b"two", b"three"]) == (200, EXPECTED)

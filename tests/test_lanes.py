@@ -456,6 +456,24 @@ def test_a_process_forked_in_a_view_has_a_loop_of_its_own(tmp_path: Path) -> Non
     assert app.test_client(transport="asgi").get("/").text == answer.read_text()
 
 
+def test_a_process_forked_from_one_that_served_has_threads_of_its_own(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    app.get("/")(lambda: str(threading.current_thread().name))
+    client = app.test_client(transport="asgi")
+    # The thread that has served this is idle when the process forks.
+    name = client.get("/").text
+    answer = tmp_path / "answer"
+    child = os.fork()
+    if not child:
+        try:
+            signal.alarm(10)
+            answer.write_text(client.get("/").text)
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert answer.read_text() == name == "asyncflask-worker"
+
+
 @pytest.mark.anyio
 async def test_a_blocking_function_that_runs_is_waited_for_however_often_it_is_cancelled() -> None:
     started, go_on = threading.Event(), threading.Event()

@@ -18,6 +18,7 @@ from asyncflask import Blueprint
 from asyncflask import current_app
 from asyncflask import Flask
 from asyncflask import request
+from asyncflask.adapters.lifespan import GRACE
 from tests.kit.drive import fetch
 from tests.kit.drive import Lifespan
 from tests.kit.leaks import no_tasks_left
@@ -110,6 +111,25 @@ async def test_everything_runs_in_order_and_is_undone_in_reverse(log: Log) -> No
     async with Lifespan(everything(log)):
         assert log == WHOLE_START
     assert log == WHOLE_START + WHOLE_STOP
+
+
+async def test_a_request_from_before_the_start_is_not_waited_for(app: Flask) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.get("/")
+    async def view() -> str:
+        started.set()
+        await go_on.wait()
+        return "ended"
+
+    # In a process that has forked, one of the parent's never ends.
+    task = asyncio.create_task(fetch(app))
+    await started.wait()
+    with anyio.fail_after(GRACE / 2):
+        async with Lifespan(app):
+            pass
+    go_on.set()
+    assert (await task).text == "ended"
 
 
 async def test_functions_run_in_an_application_context_and_in_their_lane(app: Flask) -> None:

@@ -27,6 +27,7 @@ from . import wire
 from .environ import BODILESS_METHODS
 from .environ import header_size
 from .sending import arrives
+from .sending import goes_on
 from .sending import send_whole
 from .sending import while_there
 
@@ -183,11 +184,16 @@ async def _stream(
     """Send a body chunk by chunk, and stop when the client leaves."""
     await while_there(
         request.client_left,
-        lambda scope: _pump(send, start, _chunks(driver, response, scope)),
+        lambda scope, around: _pump(send, start, _chunks(driver, response, scope), around),
     )
 
 
-async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t.Any]]) -> None:
+async def _pump(
+    send: Send,
+    start: Message,
+    chunks: t.Callable[[], t.Awaitable[t.Any]],
+    around: anyio.CancelScope,
+) -> None:
     # The headers go out with the first chunk, so that what fails before it is a plain 500.
     tally = wire.Tally(start["headers"])
     chunk = await _next_counted(chunks, tally)
@@ -198,8 +204,8 @@ async def _pump(send: Send, start: Message, chunks: t.Callable[[], t.Awaitable[t
             message = {"type": "http.response.body", "body": chunk, "more_body": True}
             if not await arrives(send, message):
                 return
-        # A producer and a server that never suspend would keep the loop, and the watcher, out.
-        await anyio.lowlevel.checkpoint()
+        if not await goes_on(around):
+            return
         chunk = await _next_counted(chunks, tally)
     await arrives(send, {"type": "http.response.body", "body": b""})
 

@@ -112,6 +112,8 @@ class Serving:
     def __init__(self, app: Flask, around: anyio.CancelScope) -> None:
         self._app = app
         self._around = around
+        # Of another time of serving, or in a forked process of its parent: not to be waited for.
+        self._others = frozenset(app._under_way)
         self._ends: list[End] = []
 
     async def start(self, state: dict[str, t.Any] | None = None) -> None:
@@ -167,7 +169,7 @@ class Serving:
     async def _drain(self) -> None:
         """Wait for requests that tear down still; a server may end as soon as this has ended."""
         with anyio.move_on_after(GRACE):
-            while self._app._under_way:
+            while self._app._under_way - self._others:
                 await anyio.sleep(PAUSE)
 
     async def _enter_lifespan(self, state: dict[str, t.Any] | None) -> None:

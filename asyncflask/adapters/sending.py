@@ -44,12 +44,13 @@ async def arrives(send: Send, message: Message) -> bool:
 
 async def while_there(
     client_left: t.Callable[[], t.Awaitable[None]],
-    work: t.Callable[[anyio.CancelScope], t.Awaitable[t.Any]],
+    work: t.Callable[[anyio.CancelScope, anyio.CancelScope], t.Awaitable[t.Any]],
 ) -> None:
     """Await some work, and cancel it when the client leaves.
 
     :param client_left: returns when it has.
-    :param work: gets the scope in which it is cancelled.
+    :param work: gets the scope in which it is cancelled, and the one that is cancelled then, for
+        :func:`goes_on`.
     """
     error: BaseException | None = None
     watching = anyio.CancelScope()
@@ -57,7 +58,7 @@ async def while_there(
         group.start_soon(_watch, client_left, watching, group.cancel_scope)
         try:
             with anyio.CancelScope() as scope:
-                await work(scope)
+                await work(scope, group.cancel_scope)
         except Exception as exc:
             # Raised outside of the group, which would wrap it. The server aborts the connection.
             error = exc
@@ -68,6 +69,17 @@ async def while_there(
         finally:
             # Its traceback holds this frame.
             del error
+
+
+async def goes_on(around: anyio.CancelScope) -> bool:
+    """Let the watcher look, which a producer and a server that never suspend would keep out.
+
+    :param around: the scope that it cancels.
+    :returns: whether the client is there. Servers' own tasks (``granian --task-impl rust``) cannot
+        be cancelled, and have to be told.
+    """
+    await anyio.lowlevel.checkpoint()
+    return not around.cancel_called
 
 
 async def _watch(

@@ -22,6 +22,7 @@ from .environ import check_length
 from .environ import environ_from_scope
 from .environ import has_input
 from .sending import arrives
+from .sending import goes_on
 from .sending import send_whole
 from .sending import while_there
 from .wsgi_call import FileWrapper
@@ -181,15 +182,15 @@ class _Exchange:
         if piece[1]:
             await self._send_piece(piece)
         else:
-            await while_there(self._client_left, lambda _: self._stream(piece))
+            await while_there(self._client_left, lambda _, around: self._stream(piece, around))
 
-    async def _stream(self, piece: Piece) -> None:
+    async def _stream(self, piece: Piece, around: anyio.CancelScope) -> None:
         """Send piece after piece; the headers go out with the first that has bytes."""
         while True:
             if (piece[0] or piece[1]) and (not await self._send_piece(piece) or piece[1]):
                 return
-            # A thread and a server that never keep the loop waiting would keep the watcher out.
-            await anyio.lowlevel.checkpoint()
+            if not await goes_on(around):
+                return
             following = await self._production.take()
             if following is None:
                 return

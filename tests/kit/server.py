@@ -6,6 +6,8 @@
         with server.connect() as connection:
             connection.request("GET", "/")
             print(connection.response().read(), server.output)
+
+:func:`serve` is for uvicorn; tests/kit/fleet.py has the other servers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -33,8 +36,12 @@ TARGET = "LINTED_TARGET"
 FOUND = "ASGI lint found:"
 #: Seconds that a server may take to answer, and to end.
 LIMIT = 20.0
+#: Seconds between two looks at a port that is not open yet.
+PAUSE = 0.02
 
-_find_address = re.compile(r"running on https?://([\d.]+):(\d+)").search
+_find_address = re.compile(
+    r"(?:running on|listening at:|serving on) https?://([\d.]+):(\d+)", re.IGNORECASE
+).search
 
 
 class NotServing(Exception):
@@ -58,6 +65,8 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
+        #: What the server is called in messages.
+        self.name = "uvicorn"
         self.host = "127.0.0.1"
         self.port = 0
         self._lines: list[str] = []
@@ -75,6 +84,11 @@ class Server:
     def memory(self) -> int:
         """Bytes of memory that the process holds."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """The processes that the server has started, its workers for example."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     @property
     def threads(self) -> int:
@@ -105,8 +119,28 @@ class Server:
         if found is None:
             code = self.stop()
             raise NotServing(code, self.output)
-        self.host, self.port = found[1], int(found[2])
-        socket.create_connection((self.host, self.port), timeout=LIMIT).close()
+        self.host, self.port = found[1], int(found[2]) or self._listening_port()
+        self._wait_for_port()
+
+    def _wait_for_port(self) -> None:
+        """Wait until it is open: some servers tell of it before one of their workers listens."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            try:
+                socket.create_connection((self.host, self.port), timeout=LIMIT).close()
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return
+
+    def _listening_port(self) -> int:
+        """Ask the system for the port, where a server tells that it was given none."""
+        self.wait_for_output("Started worker")
+        family = [psutil.Process(self.process.pid), *self.children]
+        sockets = [one for process in family for one in process.net_connections("tcp")]
+        return next(int(one.laddr.port) for one in sockets if one.status == psutil.CONN_LISTEN)
 
     def wait_for_output(self, text: str, count: int = 1) -> str:
         """Wait until the server has written *text* so many times.
@@ -138,6 +172,8 @@ class Server:
         try:
             self.process.wait(LIMIT)
         except subprocess.TimeoutExpired:
+            for process in self.children:
+                process.kill()
             self.process.kill()
             self.process.wait(LIMIT)
         self._reader.join(LIMIT)
@@ -183,34 +219,58 @@ def serve(
     :raises NotServing: if the server does not come up.
     :raises AssertionError: at the end, if the application broke a rule of ASGI.
     """
+    # Port 0: the server takes a free one and says which.
+    command = ["-m", "uvicorn", "--port=0", f"--loop={loop}", f"--http={http}", *options]
+    with module_of(target) as (name, folder):
+        command.append("tests.kit.linted:app" if lint else name)
+        with running(command, folder, {TARGET: name, **(env or {})}) as server:
+            yield server
+    assert FOUND not in server.output, server.output
+
+
+@contextlib.contextmanager
+def module_of(target: str) -> t.Iterator[tuple[str, str]]:
+    """Give the import string of a target, and the folder to start its server in.
+
+    :param target: an import string, which comes back as it is, or the source of a module.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if "\n" in target:
             Path(folder, "served.py").write_text(textwrap.dedent(target), encoding="utf-8")
             target = "served:app"
-        served = "tests.kit.linted:app" if lint else target
-        process = subprocess.Popen(
-            # Port 0: the server takes a free one and says which.
-            [sys.executable, "-m", "uvicorn", "--port=0", f"--loop={loop}", f"--http={http}"]
-            + [*options, served],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]),
-                "PYTHONUNBUFFERED": "1",
-                TARGET: target,
-                **(env or {}),
-            },
-        )
-        server = Server(process)
-        try:
-            server.wait_until_serving()
-            yield server
-        finally:
-            server.stop()
-        assert FOUND not in server.output, server.output
+        yield target, folder
+
+
+@contextlib.contextmanager
+def running(
+    command: t.Sequence[str], folder: str, env: t.Mapping[str, str] | None = None
+) -> t.Iterator[Server]:
+    """Run a server for as long as the ``with`` block takes.
+
+    :param command: what to pass to Python.
+    :param folder: where to start it; modules in it can be imported.
+    :param env: more for the environment.
+    :raises NotServing: if the server does not come up.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]),
+            "PYTHONUNBUFFERED": "1",
+            **(env or {}),
+        },
+    )
+    server = Server(process)
+    try:
+        server.wait_until_serving()
+        yield server
+    finally:
+        server.stop()
 
 
 class Connection:
