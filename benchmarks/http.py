@@ -100,9 +100,7 @@ def answers(race: Race, one: Measured, client: Executor) -> bool:
 
 def put_load(race: Race, one: Measured, client: Executor, seconds: float) -> Load:
     """Have the client's process make requests."""
-    return client.submit(
-        make_load, one.server.port, one.served.path, race.body, seconds
-    ).result()
+    return client.submit(make_load, one.server.port, one.served.path, race.body, seconds).result()
 
 
 def print_race(race: Race, measured: list[Measured]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import typing as t
+from functools import partial
 
 import uvloop
 
@@ -41,13 +42,15 @@ async def count_answers(port: int, path: str, body: bytes, seconds: float) -> Lo
     """Open the connections, wait for the first answers, and count those after them."""
     loop = asyncio.get_running_loop()
     broken: asyncio.Future[None] = loop.create_future()
-    opened = [Connection(format_request(path), body, broken) for _ in range(CONNECTIONS)]
+    make = partial(Connection, format_request(path), body, broken)
+    opened: list[Connection] = []
     try:
         async with asyncio.timeout(LIMIT):
-            for connection in opened:
-                await loop.create_connection(lambda made=connection: made, "127.0.0.1", port)
-            firsts = asyncio.gather(*(connection.first for connection in opened))
-            await asyncio.wait([firsts, broken], return_when=asyncio.FIRST_COMPLETED)
+            for _ in range(CONNECTIONS):
+                opened.append((await loop.create_connection(make, "127.0.0.1", port))[1])
+            either: list[asyncio.Future[t.Any]] = [broken]
+            either.append(asyncio.gather(*(connection.first for connection in opened)))
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         before, start = sum(each.answers for each in opened), time.perf_counter()
         await asyncio.wait([broken], timeout=seconds)
         answers, end = sum(each.answers for each in opened), time.perf_counter()

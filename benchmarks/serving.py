@@ -25,6 +25,11 @@ def uvicorn_command(make: Callable[[], t.Any], fd: int) -> list[str]:
     return [sys.executable, "-m", __name__, import_string(make), str(fd)]
 
 
+def uvicorn_reset_command(make: Callable[[], t.Any], fd: int) -> list[str]:
+    """Serve with uvicorn, each request in a context of its own."""
+    return [*uvicorn_command(make, fd), "--reset-contextvars"]
+
+
 def gunicorn_command(make: Callable[[], t.Any], fd: int) -> list[str]:
     """Serve with gunicorn and its threads."""
     quiet = ("--log-level=warning", "--no-control-socket")
@@ -37,7 +42,11 @@ def import_string(make: Callable[[], t.Any]) -> str:
     return f"{make.__module__}:{make.__name__}"
 
 
-COMMANDS = {"uvicorn": uvicorn_command, "gunicorn": gunicorn_command}
+COMMANDS = {
+    "uvicorn": uvicorn_command,
+    "uvicorn --reset-contextvars": uvicorn_reset_command,
+    "gunicorn": gunicorn_command,
+}
 
 
 class Server:
@@ -128,9 +137,15 @@ def on_core(core: int | None) -> Iterator[None]:
 def main() -> None:
     """Serve the application of an import string on a file descriptor."""
     # The option --fd of uvicorn's own command takes the socket for one of the file system.
-    make, fd = sys.argv[1:]
+    make, fd, *options = sys.argv[1:]
     config = uvicorn.Config(
-        make, factory=True, loop="uvloop", http="httptools", log_level="warning", access_log=False
+        make,
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        reset_contextvars="--reset-contextvars" in options,
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(fd))])
 
