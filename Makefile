@@ -40,6 +40,7 @@ fuzz: $(VENV)/.installed-test ## compare generated requests with Flask (FUZZ=100
 
 bench: $(VENV)/.installed-bench ## measure against other frameworks (QUICK=1: shorter)
 	$(BIN)/python -m benchmarks.inprocess $(if $(QUICK),--quick) $(ARGS)
+	$(BIN)/python -m benchmarks.http $(if $(QUICK),--quick)
 
 clean: ## remove the environment, caches and built files
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
