@@ -6,7 +6,9 @@ raises ``OverflowError`` for numbers that are too large.
 
 from __future__ import annotations
 
+import re
 import typing as t
+from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import Authorization
 from werkzeug.datastructures import IfRange
@@ -20,6 +22,9 @@ if t.TYPE_CHECKING:
     from datetime import datetime
 
     from _typeshed.wsgi import WSGIEnvironment
+
+# What the error handler "surrogateescape" makes of bytes that are not UTF-8.
+_escaped_bytes: t.Final = re.compile("[\udc80-\udcff]+")
 
 
 def read_date(value: str | None) -> datetime | None:
@@ -51,6 +56,28 @@ def _is_readable(date: str | None) -> bool:
     except OverflowError:
         return False
     return True
+
+
+def decode_query(query: bytes) -> str:
+    """Decode a query; bytes that are not UTF-8 get percent-encoded.
+
+    Werkzeug's ``errors="werkzeug.url_quote"`` means the same, and calls a function for each byte.
+    """
+    return _requoted(query.decode("utf-8", "surrogateescape"))
+
+
+def parse_query(query: str) -> list[tuple[str, str]]:
+    """Parse a query or a urlencoded form; what stands for other bytes than UTF-8 stays encoded."""
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    return [(_requoted(name), _requoted(value)) for name, value in pairs]
+
+
+def _requoted(text: str) -> str:
+    return text if text.isascii() else _escaped_bytes.sub(_quote, text)
+
+
+def _quote(found: re.Match[str]) -> str:
+    return "%" + found[0].encode("utf-8", "surrogateescape").hex("%").upper()
 
 
 class TolerantRequest(RequestBase):

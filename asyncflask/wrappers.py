@@ -8,7 +8,6 @@ import contextvars
 import io
 import tempfile
 import typing as t
-from urllib.parse import parse_qsl
 
 import anyio
 from werkzeug.datastructures import EnvironHeaders
@@ -41,6 +40,8 @@ from .lanes import portal
 from .lanes import run_sync
 from .lanes import runs_on_loop
 from .responses import Response as Response
+from .tolerance import decode_query
+from .tolerance import parse_query
 from .tolerance import TolerantRequest
 
 if t.TYPE_CHECKING:
@@ -211,14 +212,12 @@ class Request(TolerantRequest):
     @cached_property
     def args(self) -> t.Any:
         """The parsed query string; bytes that are not UTF-8 stay percent-encoded."""
-        query = self.query_string.decode("utf-8", "werkzeug.url_quote")
-        items = parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote")
-        return self.parameter_storage_class(items)
+        return self.parameter_storage_class(parse_query(decode_query(self.query_string)))
 
     @cached_property
     def full_path(self) -> str:
         """Path and query; bytes of the query that are not UTF-8 are percent-encoded."""
-        return f"{self.path}?{self.query_string.decode('utf-8', 'werkzeug.url_quote')}"
+        return f"{self.path}?{decode_query(self.query_string)}"
 
     # -- limits --------------------------------------------------------------------------
 

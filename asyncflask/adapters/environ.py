@@ -15,6 +15,8 @@ from werkzeug.datastructures.mixins import ImmutableHeadersMixin
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import LengthRequired
 from werkzeug.wsgi import LimitedStream
 
 if t.TYPE_CHECKING:
@@ -212,6 +214,17 @@ def check_length(value: str | None) -> BadRequest | None:
     if value is None or is_length(value):
         return None
     return BadRequest("The Content-Length of the request is no number.")
+
+
+def check_framing(environ: WSGIEnvironment) -> HTTPException | None:
+    """Tell what is wrong with how a WSGI request says where its body ends, if anything is."""
+    # PEP 3333 has an empty length stand for none.
+    length = environ.get("CONTENT_LENGTH") or None
+    if length is not None:
+        return check_length(length)
+    if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("wsgi.input_terminated"):
+        return LengthRequired("This server does not read bodies of unknown length.")
+    return None
 
 
 def has_input(environ: WSGIEnvironment, length: int | None) -> bool:

@@ -21,6 +21,8 @@ from werkzeug.sansio.multipart import MultipartDecoder
 from werkzeug.sansio.multipart import NeedData
 from werkzeug.sansio.multipart import State
 
+from ..tolerance import parse_query
+
 MAX_FIELDS: t.Final = 10_000
 """Fields a form may have where no application says otherwise."""
 MAX_FILES: t.Final = 100
@@ -56,7 +58,7 @@ class FormParser(FormDataParser):
         size = self.max_form_memory_size
         if size is not None and len(data) > size and _has_longer_field(data, size):
             raise RequestEntityTooLarge()
-        return super()._parse_urlencoded(io.BytesIO(data), mimetype, content_length, options)
+        return stream, self.cls(parse_query(data.decode())), self.cls()
 
     def _parse_multipart(
         self,

@@ -15,7 +15,7 @@ from ..pipeline import stages
 from ..wrappers import Response
 from . import wire
 from .bridges import AsgiToWsgi
-from .environ import check_length
+from .environ import check_framing
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -38,8 +38,7 @@ def handle_environ(
     driver = ThreadDriver(context)
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
-    # PEP 3333 has an empty one stand for none.
-    ctx.request.routing_exception = check_length(environ.get("CONTENT_LENGTH") or None)
+    ctx.request.routing_exception = check_framing(environ)
     try:
         response = driver.drive(stages.handle(app, ctx, driver.lane))
     except BaseException:
