@@ -31,9 +31,9 @@ from .serving import Server
 from .serving import two_cores
 
 #: How long one server is measured before it is the next one's turn, in seconds.
-TURN = 1.5
+TURN = 1.2
 ROUNDS = 7
-QUICK_TURN = 0.6
+QUICK_TURN = 0.5
 QUICK_ROUNDS = 3
 
 
