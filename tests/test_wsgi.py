@@ -18,6 +18,8 @@ import starlette.responses as starlette
 from starlette.background import BackgroundTask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import create_environ
+from werkzeug.test import run_wsgi_app
 
 import asyncflask
 from asyncflask import Flask
@@ -250,6 +252,27 @@ def test_an_async_stream_that_is_left_is_closed(app: Flask) -> None:
     assert next(call.iterator) == b"x"
     call.close()
     assert events == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
+        ({"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}, 200),
+        ({"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": "4"}, 200),
+        ({}, 200),
+    ],
+)
+def test_a_body_that_the_server_cannot_end_is_refused_rather_than_taken_for_none(
+    app: Flask, extra: dict[str, t.Any], status: int
+) -> None:
+    app.add_url_rule("/", "view", lambda: request.get_data(), methods=["POST"])
+    environ = create_environ(method="POST", environ_overrides=extra)
+    environ["wsgi.input"] = io.BytesIO(b"body")
+    if "CONTENT_LENGTH" not in extra:
+        environ.pop("CONTENT_LENGTH", None)
+    _, line, _ = run_wsgi_app(app, environ)
+    assert line.startswith(str(status))
 
 
 @pytest.mark.parametrize("end", ["read", "left", "dropped"])
