@@ -29,6 +29,8 @@ MAX_FILES: t.Final = 100
 """Files on disk a form may have where no application says otherwise."""
 MAX_PART_HEADERS: t.Final = 8 * 1024
 """Bytes that the headers of a part of a multipart form may have."""
+_BLOCK: t.Final = 1024 * 1024
+"""Bytes that are read at a time: they take longer than 5 ms to parse."""
 _CHUNK: t.Final = 64 * 1024
 # Bytes of a file above which Werkzeug puts it on disk.
 _IN_MEMORY: t.Final = 500 * 1024
@@ -91,13 +93,22 @@ def _has_longer_field(data: bytes, size: int) -> bool:
 
 def _events(decoder: MultipartDecoder, stream: t.IO[bytes]) -> t.Iterator[Event]:
     """Give what a multipart form consists of."""
-    while True:
-        data = stream.read(_CHUNK)
-        decoder.receive_data(data or None)
+    for chunk in _chunks(stream):
+        decoder.receive_data(chunk)
         while not isinstance(event := decoder.next_event(), NeedData):
             yield event
             if isinstance(event, Epilogue):
                 return
+
+
+def _chunks(stream: t.IO[bytes]) -> t.Iterator[bytes | None]:
+    """Give a stream in pieces, and ``None`` at its end."""
+    # A thread that lets the interpreter's lock go often, and each time for a moment only, keeps the
+    # event loop from ever getting it: it would have to wait for 5 ms without a break to demand it.
+    while block := stream.read(_BLOCK):
+        for start in range(0, len(block), _CHUNK):
+            yield block[start : start + _CHUNK]
+    yield None
 
 
 class _Decoder(MultipartDecoder):
