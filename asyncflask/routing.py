@@ -91,7 +91,7 @@ class Router:
             or "create_url_adapter" in app._overrides
         ):
             return False
-        if request.root_path and request.path == "/" and not _ends_with_slash(request):
+        if request.path == "/" and not _ends_with_slash(request):
             return False
         host = _plain_host(request)
         if host is None:
@@ -119,7 +119,8 @@ def _plain_host(request: Request) -> bytes | str | None:
 
 
 def _ends_with_slash(request: Request) -> bool:
-    """Whether the root of a mounted application was asked for as such, and needs no redirect."""
+    """Whether the root of the application was asked for as such, and needs no redirect."""
     scope = request.scope
-    path: str = request.environ.get("PATH_INFO", "") if scope is None else scope["path"]
-    return path.endswith("/")
+    if scope is None:
+        return request.environ.get("PATH_INFO", "")[-1:] == "/"
+    return not request.root_path or scope["path"].endswith("/")

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 from werkzeug.routing import Rule
+from werkzeug.test import create_environ
+from werkzeug.test import run_wsgi_app
 
 from asyncflask import Flask
 from asyncflask import g
@@ -497,3 +499,21 @@ def test_a_redirect_that_a_view_raises_goes_the_same_way(
         raise RequestRedirect(raised)
 
     assert app.test_client(transport=transport).get("/").headers["Location"] == sent
+
+
+@pytest.mark.parametrize(("root", "path"), [("", ""), ("/app", ""), ("/app", "/")])
+def test_the_root_without_a_slash_is_redirected_under_wsgi_though_it_is_known(
+    root: str, path: str
+) -> None:
+    app = Flask("app")
+    app.add_url_rule("/", "index", lambda: "index")
+    reference = flask.Flask("app")
+    reference.add_url_rule("/", "index", lambda: "index")
+    for _ in range(2):
+        answers = []
+        for wsgi_app in (app.wsgi_app, reference.wsgi_app):
+            environ = create_environ("/", "http://localhost" + root)
+            run_wsgi_app(wsgi_app, dict(environ))
+            environ["PATH_INFO"] = path
+            answers.append(run_wsgi_app(wsgi_app, environ)[1])
+        assert answers[0] == answers[1]

@@ -55,6 +55,9 @@ KNOWN: dict[str, Asked] = {
     "credentials that are not ASCII": Asked(
         target=b"/headers", headers=(_HOST, ("Authorization", "Basic \xe9"))
     ),
+    "date of too large numbers": Asked(
+        target=b"/file", headers=(_HOST, ("If-Modified-Since", "1 Jan 99999999999 00:00:00 GMT"))
+    ),
     "response that cannot be sent": Asked(target=b"/respond?n=a%20b"),
     "Content-Length of another body": Asked(target=b"/respond?n=Content-Length&v=99"),
     "two names of a part": Asked(
