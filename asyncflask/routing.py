@@ -122,5 +122,5 @@ def _ends_with_slash(request: Request) -> bool:
     """Whether the root of the application was asked for as such, and needs no redirect."""
     scope = request.scope
     if scope is None:
-        return request.environ.get("PATH_INFO", "")[-1:] == "/"
-    return not request.root_path or scope["path"].endswith("/")
+        return str(request.environ.get("PATH_INFO", "")).endswith("/")
+    return not request.root_path or str(scope["path"]).endswith("/")
