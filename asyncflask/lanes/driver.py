@@ -418,7 +418,11 @@ class ThreadDriver:
 
     def _outcome(self, driver: Driver) -> t.Any:
         if driver._finished and driver._error is not None:
-            raise driver._error
+            try:
+                raise driver._error
+            finally:
+                # Its traceback holds this frame.
+                driver._error = None
         return driver.result
 
     def _serve(self, start_in: contextvars.Context | None = None) -> None:
