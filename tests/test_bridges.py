@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from asyncflask.adapters.bridges import _Exchange
 from asyncflask.adapters.bridges import AsgiToWsgi
 from asyncflask.adapters.bridges import CHUNK_SIZE
 from asyncflask.adapters.bridges import PIECES_AHEAD
@@ -642,3 +643,20 @@ def test_starlette_stream_ends_with_its_reader(caplog):
     response.close()
     wait_until(ended.is_set)
     assert caplog.records == []
+
+
+def test_an_application_that_is_cancelled_before_it_begins_is_cancelled():
+    async def app(scope, receive, send):
+        await asyncio.sleep(10)
+
+    async def cancel_at_once():
+        exchange = _Exchange(asyncio.get_running_loop(), {"method": "GET", "path": "/"})
+        exchange.start(app)
+        exchange.cancel()
+        async with asyncio.timeout(5):
+            while exchange.mailbox.empty():
+                await asyncio.sleep(0)
+        return exchange.mailbox.get_nowait()
+
+    ended = asyncio.run(cancel_at_once())
+    assert isinstance(ended.take_error(), asyncio.CancelledError)

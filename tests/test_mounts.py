@@ -169,6 +169,18 @@ def test_a_mount_may_be_for_a_host(transport: str) -> None:
 
 
 @each_transport
+@pytest.mark.parametrize("host", ["[::1]", "[::1]:8000", "[::A]"])
+def test_a_mount_may_be_for_an_ipv6_address(host: str, transport: str) -> None:
+    app = Flask(__name__)
+    app.add_url_rule("/", "index", lambda: "outer")
+    app.mount("/", build(flask, "tenant"), host="[::1]")
+    app.mount("/", build(flask, "tenant"), host="[::a]")
+    client = app.test_client(transport=transport)
+    assert client.get("/", headers={"Host": host}).text == "tenant "
+    assert client.get("/", headers={"Host": "[::2]"}).text == "outer"
+
+
+@each_transport
 def test_a_mount_inside_a_mount(app: Flask, transport: str) -> None:
     outermost = Flask(__name__)
     outermost.mount("/all", app)

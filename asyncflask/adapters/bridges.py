@@ -191,6 +191,7 @@ class _Exchange:
         self.scope: Scope = scope
         self.mailbox: SimpleQueue[Message | _BodyWanted | _Ended] = SimpleQueue()
         self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
         #: The type of message that the application may send next.
         self.expected: str | None = "http.response.start"
         self._hung_up = False
@@ -209,6 +210,8 @@ class _Exchange:
 
     def _spawn(self, app: ASGIApp, context: contextvars.Context) -> None:
         self._task = self.loop.create_task(self._run(app), context=context)
+        if self._cancelled:
+            self.cancel()
 
     async def _run(self, app: ASGIApp) -> None:
         try:
@@ -277,9 +280,11 @@ class _Exchange:
         self._disconnect()
 
     def cancel(self) -> None:
-        """Cancel the application's task."""
+        """Cancel the application's task, also one that is still to begin."""
+        self._cancelled = True
         if self._task is not None:
-            self._task.cancel()
+            # After its first step: one that was cancelled before never says that it has ended.
+            self.loop.call_soon(self._task.cancel)
 
     def _disconnect(self) -> None:
         """Have ``receive`` answer that there is no client any more, now and from now on."""

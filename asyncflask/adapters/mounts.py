@@ -154,7 +154,11 @@ def mount_for_environ(app: Flask, environ: WSGIEnvironment) -> Mount | None:
     path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     mount = _find(app._mounts, path, lambda: _host_of({"host": environ.get("HTTP_HOST", "")}))
     if mount is not None and mount.is_fallback:
-        return None if _has_route(app, app.request_class(environ)) else mount
+        # In a copy: the environ is the other application's, and gets no request of this one.
+        request = app.request_class({**environ})
+        has_route = _has_route(app, request)
+        request.forget_environ()
+        return None if has_route else mount
     return mount
 
 
@@ -166,7 +170,11 @@ def _find(mounts: list[Mount], path: str, host: t.Callable[[], str]) -> Mount | 
 
 
 def _host_of(headers: t.Mapping[str, str]) -> str:
-    return headers.get("host", "").rpartition("@")[2].partition(":")[0].lower()
+    host = headers.get("host", "").rpartition("@")[2].lower()
+    if host.startswith("["):
+        # The colons of an IPv6 address begin no port.
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
 
 
 def _has_route(app: Flask, request: Request) -> bool:

@@ -312,17 +312,21 @@ class Driver:
         drivers = [self]
         while (outer := drivers[-1].outer) is not None:
             drivers.append(outer)
+        cancellable: Cancellable | None = awaited
         for driver in drivers:
-            driver._begin_wait(awaited)
+            if driver.closing:
+                # What an inner request tears down is not interrupted by the outer one either.
+                cancellable = None
+            driver._begin_wait(cancellable)
         try:
             yield
         finally:
             for driver in drivers:
                 driver._end_wait()
 
-    def _begin_wait(self, awaited: Cancellable) -> None:
+    def _begin_wait(self, awaited: Cancellable | None) -> None:
         self._call = awaited
-        if self._pass_on_cancellation and not self.closing and self.loop is not None:
+        if self._pass_on_cancellation and awaited is not None and self.loop is not None:
             # The cancellation came before there was anything to pass it on to. What is awaited
             # after that may clean up.
             self._pass_on_cancellation = False
@@ -399,7 +403,14 @@ class ThreadDriver:
         self.lane.deliver()
 
     def cancel(self) -> None:
-        """Cancel what the loop does for the waiting thread; to be called on the loop."""
+        """Cancel what the loop does for the waiting thread, but for the request's teardown.
+
+        To be called on the loop.
+        """
+        if not self.lane.closing:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
         self._cancelled = True
         if self._task is not None:
             # After its first step: one that was cancelled before never says that it has ended.
@@ -407,7 +418,11 @@ class ThreadDriver:
 
     def _outcome(self, driver: Driver) -> t.Any:
         if driver._finished and driver._error is not None:
-            raise driver._error
+            try:
+                raise driver._error
+            finally:
+                # Its traceback holds this frame.
+                driver._error = None
         return driver.result
 
     def _serve(self, start_in: contextvars.Context | None = None) -> None:
@@ -427,7 +442,7 @@ class ThreadDriver:
             except BaseException as exc:
                 # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
                 # first one ends the request, whose teardown may need this thread.
-                loop.call_soon_threadsafe(self.cancel)
+                loop.call_soon_threadsafe(self._interrupt)
                 if interruption is not None:
                     raise
                 interruption = exc
@@ -459,7 +474,7 @@ class ThreadDriver:
             self._finish(driver), context=context
         )
         if self._cancelled:
-            self.cancel()
+            self._interrupt()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()

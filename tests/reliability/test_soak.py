@@ -9,6 +9,8 @@ import traceback
 import typing as t
 
 import pytest
+from werkzeug.test import create_environ
+from werkzeug.test import run_wsgi_app
 
 from asyncflask import Flask
 from asyncflask import request
@@ -75,6 +77,36 @@ async def ask_and_settle(app: t.Any, kind: Kind, number: int) -> None:
     for _ in range(5):
         # Tasks and callbacks that have ended are let go of a turn later.
         await asyncio.sleep(0)
+
+
+def passes_on() -> Flask:
+    app = Flask("app", root_path=".", static_folder=None)
+
+    def mounted(environ: t.Any, start_response: t.Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"passed on"]
+
+    app.mount("/", mounted)
+    return app
+
+
+def fails_late() -> Flask:
+    app = Flask("app", root_path=".", static_folder=None)
+
+    @app.get("/")
+    async def fails() -> t.AsyncIterator[bytes]:
+        yield b"begun"
+        raise ZeroDivisionError
+
+    return app
+
+
+@pytest.mark.parametrize("make", [passes_on, fails_late])
+def test_a_wsgi_request_leaves_no_circles(make: t.Callable[[], Flask]) -> None:
+    app = make()
+    with circles() as left, contextlib.suppress(ZeroDivisionError):
+        list(run_wsgi_app(app, create_environ("/"))[0])
+    assert left == []
 
 
 ALL = list({(kind.method, kind.path, kind.status): kind for kind in [*MIXED, *DISTINCT]}.values())

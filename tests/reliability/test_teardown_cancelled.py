@@ -79,6 +79,24 @@ async def test_a_teardown_that_is_cancelled_goes_on(
     torn.check(None, interrupted=point if by == "task" else None)
 
 
+@each_colour
+@each_way
+@pytest.mark.parametrize("point", ["before", "view", *ORDER])
+@pytest.mark.parametrize("teardowns", ["sync", "async"])
+async def test_a_request_behind_wsgi_middleware_is_torn_down_as_well(
+    teardowns: str, point: str, by: str, colour: str
+) -> None:
+    torn = full(colour, teardowns)
+    inner = torn.app.wsgi_app
+    torn.app.wsgi_app = lambda environ, start_response: inner(  # type: ignore[method-assign]
+        environ, start_response
+    )
+    await cancelled(torn, by, point)
+    # It has to reach the thread first, so the view may have ended.
+    early = colour == "async" and point not in ORDER
+    torn.check((asyncio.CancelledError, None) if early else None)
+
+
 async def test_a_lock_that_a_hook_has_taken_can_be_released_in_the_teardown() -> None:
     app, lock = Flask(__name__), anyio.Lock()
     app.before_request(lock.acquire)
@@ -139,8 +157,16 @@ async def test_a_context_pushed_in_a_sync_view_is_torn_down_to_its_end(
 
 
 @each_way
-async def test_async_code_that_a_sync_teardown_waits_for_is_not_interrupted(by: str) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_async_code_that_a_sync_teardown_waits_for_is_not_interrupted(
+    wrapped: bool, by: str
+) -> None:
     torn = Torn("sync", "sync")
+    inner = torn.app.wsgi_app
+    if wrapped:
+        torn.app.wsgi_app = lambda environ, start_response: inner(  # type: ignore[method-assign]
+            environ, start_response
+        )
     ended: list[str] = []
 
     async def disconnect() -> None:
