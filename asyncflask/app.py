@@ -55,7 +55,6 @@ from .wrappers import Request
 from .wrappers import Response
 
 if t.TYPE_CHECKING:
-
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
     from starlette.types import ASGIApp
