@@ -10,7 +10,6 @@ import weakref
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
-from werkzeug.datastructures import ImmutableDict
 from werkzeug.exceptions import Aborter
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import BadRequestKeyError
@@ -22,6 +21,7 @@ from werkzeug.utils import redirect as _wz_redirect
 from . import typing as ft
 from .config import Config
 from .config import ConfigAttribute
+from .config import DEFAULTS
 from .ctx import _AppCtxGlobals
 from .globals import g
 from .globals import request
@@ -38,14 +38,9 @@ from .routing import Map
 from .scaffold import _endpoint_from_view_func
 from .scaffold import F
 from .scaffold import find_package
-from .scaffold import registering
-from .scaffold import Scaffold
 from .scaffold import setupmethod
 from .scaffold import T_teardown
-from .scaffold import T_template_filter
-from .scaffold import T_template_global
-from .scaffold import T_template_test
-from .templating import as_filter
+from .template_names import TemplateNames
 from .templating import create_async_environment
 from .templating import DispatchingJinjaLoader
 from .templating import Environment
@@ -86,7 +81,7 @@ def _make_timedelta(value: timedelta | float | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
-class App(Scaffold):
+class App(TemplateNames):
     """The registration half of an application: configuration, routes, hooks, templates.
 
     :class:`~asyncflask.Flask` adds the other half, which handles requests.
@@ -124,49 +119,7 @@ class App(Scaffold):
     #: Arguments for the Jinja environment, read when it is made.
     jinja_options: dict[str, t.Any] = {}
 
-    default_config: t.Mapping[str, t.Any] = ImmutableDict(
-        {
-            "APPLICATION_ROOT": "/",
-            "DEBUG": None,
-            "EXPLAIN_TEMPLATE_LOADING": False,
-            "MAX_CONTENT_LENGTH": None,
-            "MAX_COOKIE_SIZE": 4093,
-            "MAX_FORM_MEMORY_SIZE": 500_000,
-            "MAX_FORM_PARTS": 1_000,
-            "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
-            "PREFERRED_URL_SCHEME": "http",
-            "PROPAGATE_EXCEPTIONS": None,
-            "PROVIDE_AUTOMATIC_OPTIONS": True,
-            "SECRET_KEY": None,
-            "SECRET_KEY_FALLBACKS": None,
-            "SEND_FILE_MAX_AGE_DEFAULT": None,
-            "SERVER_NAME": None,
-            "SESSION_COOKIE_DOMAIN": None,
-            "SESSION_COOKIE_HTTPONLY": True,
-            "SESSION_COOKIE_NAME": "session",
-            "SESSION_COOKIE_PARTITIONED": False,
-            "SESSION_COOKIE_PATH": None,
-            "SESSION_COOKIE_SAMESITE": None,
-            "SESSION_COOKIE_SECURE": False,
-            "SESSION_REFRESH_EACH_REQUEST": True,
-            "TEMPLATES_AUTO_RELOAD": None,
-            "TESTING": False,
-            "TRAP_BAD_REQUEST_ERRORS": None,
-            "TRAP_HTTP_EXCEPTIONS": False,
-            "TRUSTED_HOSTS": None,
-            "USE_X_SENDFILE": False,
-            # Beyond Flask's: threads for sync code, and limits for bodies that are read ahead.
-            "BODY_TIMEOUT": 60,
-            "CANCEL_ON_DISCONNECT": False,
-            "MAX_BUFFERED_BODY": 64 * 2**20,
-            "MAX_HEADER_SIZE": 64 * 2**10,
-            "MAX_FORM_FIELDS": 10_000,
-            "MAX_FORM_FILES": 100,
-            "SYNC_QUEUE_LIMIT": None,
-            "SYNC_QUEUE_TIMEOUT": 30,
-            "SYNC_THREADS": 40,
-        }
-    )
+    default_config: t.Mapping[str, t.Any] = DEFAULTS
 
     env = ConfigAttribute[str]("ENV")
     permanent_session_lifetime = ConfigAttribute[timedelta](
@@ -352,63 +305,6 @@ class App(Scaffold):
         :param filename: name of the template, ``None`` for one made from a string.
         """
         return filename is None or filename.endswith(_AUTOESCAPED)
-
-    @setupmethod
-    def template_filter(
-        self, name: str | None = None
-    ) -> t.Callable[[T_template_filter], T_template_filter]:
-        """Add the decorated function to the filters of templates.
-
-        :param name: name of the filter, by default the function's.
-        """
-        return registering(lambda f: self.add_template_filter(f, name=name))
-
-    @setupmethod
-    def add_template_filter(self, f: ft.TemplateFilterCallable, name: str | None = None) -> None:
-        """Add a function to the filters of templates.
-
-        :param f: the filter.
-        :param name: name of the filter, by default the function's.
-        """
-        self.jinja_env.filters[name or f.__name__] = as_filter(f)
-
-    @setupmethod
-    def template_test(
-        self, name: str | None = None
-    ) -> t.Callable[[T_template_test], T_template_test]:
-        """Add the decorated function to the tests of templates.
-
-        :param name: name of the test, by default the function's.
-        """
-        return registering(lambda f: self.add_template_test(f, name=name))
-
-    @setupmethod
-    def add_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
-        """Add a function to the tests of templates.
-
-        :param f: the test.
-        :param name: name of the test, by default the function's.
-        """
-        self.jinja_env.tests[name or f.__name__] = as_filter(f)
-
-    @setupmethod
-    def template_global(
-        self, name: str | None = None
-    ) -> t.Callable[[T_template_global], T_template_global]:
-        """Add the decorated function to the global names of templates.
-
-        :param name: name in the templates, by default the function's.
-        """
-        return registering(lambda f: self.add_template_global(f, name=name))
-
-    @setupmethod
-    def add_template_global(self, f: ft.TemplateGlobalCallable, name: str | None = None) -> None:
-        """Add a function to the global names of templates.
-
-        :param f: the function.
-        :param name: name in the templates, by default the function's.
-        """
-        self.jinja_env.globals[name or f.__name__] = f
 
     # Routes and blueprints
 

@@ -10,7 +10,9 @@ import types
 import typing as t
 import warnings
 from contextlib import contextmanager
+from datetime import timedelta
 
+from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
 if t.TYPE_CHECKING:
@@ -19,6 +21,52 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 _NO_SUCH_FILE = frozenset({errno.ENOENT, errno.EISDIR})
+
+
+DEFAULTS: t.Final[t.Mapping[str, t.Any]] = ImmutableDict(
+    {
+        "APPLICATION_ROOT": "/",
+        "DEBUG": None,
+        "EXPLAIN_TEMPLATE_LOADING": False,
+        "MAX_CONTENT_LENGTH": None,
+        "MAX_COOKIE_SIZE": 4093,
+        "MAX_FORM_MEMORY_SIZE": 500_000,
+        "MAX_FORM_PARTS": 1_000,
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
+        "PREFERRED_URL_SCHEME": "http",
+        "PROPAGATE_EXCEPTIONS": None,
+        "PROVIDE_AUTOMATIC_OPTIONS": True,
+        "SECRET_KEY": None,
+        "SECRET_KEY_FALLBACKS": None,
+        "SEND_FILE_MAX_AGE_DEFAULT": None,
+        "SERVER_NAME": None,
+        "SESSION_COOKIE_DOMAIN": None,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_NAME": "session",
+        "SESSION_COOKIE_PARTITIONED": False,
+        "SESSION_COOKIE_PATH": None,
+        "SESSION_COOKIE_SAMESITE": None,
+        "SESSION_COOKIE_SECURE": False,
+        "SESSION_REFRESH_EACH_REQUEST": True,
+        "TEMPLATES_AUTO_RELOAD": None,
+        "TESTING": False,
+        "TRAP_BAD_REQUEST_ERRORS": None,
+        "TRAP_HTTP_EXCEPTIONS": False,
+        "TRUSTED_HOSTS": None,
+        "USE_X_SENDFILE": False,
+        # Beyond Flask's: threads for sync code, and limits for bodies that are read ahead.
+        "BODY_TIMEOUT": 60,
+        "CANCEL_ON_DISCONNECT": False,
+        "MAX_BUFFERED_BODY": 64 * 2**20,
+        "MAX_HEADER_SIZE": 64 * 2**10,
+        "MAX_FORM_FIELDS": 10_000,
+        "MAX_FORM_FILES": 100,
+        "SYNC_QUEUE_LIMIT": None,
+        "SYNC_QUEUE_TIMEOUT": 30,
+        "SYNC_THREADS": 40,
+    }
+)
+"""What every application's configuration starts with."""
 
 
 class _Deprecated(t.NamedTuple):

@@ -41,16 +41,29 @@ class Served(ABCMeta):
         super().__init__(name, bases, namespace)
         if not any(isinstance(base, Served) for base in bases):
             cls._own_wsgi_app = namespace["wsgi_app"]
-        for method in _ENTRIES & namespace.keys():
-            setattr(cls, method, namespace[method])
+        # It may be a mixin's, too.
+        if _takes_environ_only(cls.__call__):
+            cls.__call__ = cls.__call__  # type: ignore[method-assign]
+        cls._settle()
 
     def __setattr__(cls, name: str, value: t.Any) -> None:
         if name == "__call__" and _takes_environ_only(value):
             value = _for_both(value)
         super().__setattr__(name, value)
         if name in _ENTRIES:
-            wrapped = cls.wsgi_app is not cls._own_wsgi_app  # type: ignore[attr-defined]
-            cls._through_wsgi = wrapped or getattr(cls.__call__, "replaces_wsgi", False)
+            cls._settle()
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        if name in _ENTRIES:
+            cls._settle()
+
+    def _settle(cls) -> None:
+        """Find out which way HTTP requests go, also for subclasses, which may inherit an entry."""
+        wrapped = getattr(cls, "wsgi_app", None) is not cls._own_wsgi_app
+        cls._through_wsgi = wrapped or getattr(cls.__call__, "replaces_wsgi", False)
+        for subclass in t.cast("list[Served]", cls.__subclasses__()):
+            subclass._settle()
 
 
 def is_own_wsgi_app(app: t.Any) -> bool:

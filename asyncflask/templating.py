@@ -37,6 +37,7 @@ if t.TYPE_CHECKING:
     from .app import Flask
     from .application import App
     from .ctx import RequestContext
+    from .dispatcher import Dispatcher
     from .scaffold import Scaffold
     from .typing import TemplateContextProcessorCallable
 
@@ -228,7 +229,7 @@ class DispatchingJinjaLoader(BaseLoader):
 # -- the context -----------------------------------------------------------------------------
 
 
-def update_context(app: Flask, ctx: RequestContext | None, context: Context) -> None:
+def update_context(app: Dispatcher, ctx: RequestContext | None, context: Context) -> None:
     """Add what the context processors give to a template's context; what is in there stays.
 
     :param app: the application.
@@ -260,7 +261,7 @@ async def update_context_async(app: Flask, ctx: RequestContext | None, context: 
 
 
 def _context_processors(
-    app: Flask, ctx: RequestContext | None
+    app: Dispatcher, ctx: RequestContext | None
 ) -> t.Iterator[TemplateContextProcessorCallable]:
     """Give the application's processors, then those of the blueprints from the outermost in."""
     registry = app.template_context_processors
@@ -270,7 +271,7 @@ def _context_processors(
             yield from registry.get(name, ())
 
 
-def _call_processor(app: Flask, func: TemplateContextProcessorCallable) -> t.Any:
+def _call_processor(app: Dispatcher, func: TemplateContextProcessorCallable) -> t.Any:
     if not is_async(func):
         values = app.ensure_sync(func)()
         return run_awaitable(values) if inspect.isawaitable(values) else values

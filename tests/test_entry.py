@@ -150,6 +150,41 @@ def test_a_subclass_may_override_the_wsgi_face(transport: str) -> None:
     assert app.test_client(transport=transport).get("/").text == "/prefix"
 
 
+async def test_what_was_set_on_a_subclass_is_gone_with_it(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(Flask):
+        """Has neither entry of its own, so that setting one is undone by deleting it."""
+
+    seen = Seen(Flask.wsgi_app)
+    plain = Plain(__name__)
+    plain.add_url_rule("/", "index", lambda: str(threading.get_ident()))
+    with monkeypatch.context() as patch:
+        patch.setattr(Plain, "wsgi_app", lambda self, *args: seen.wsgi_app(self, *args))
+        assert Plain._through_wsgi and not Flask._through_wsgi
+    assert "wsgi_app" not in vars(Plain)
+    assert not Plain._through_wsgi
+    with monkeypatch.context() as patch:
+        patch.setattr(Plain, "__call__", agent(seen.paths, Flask.__call__))
+        assert (await fetch(plain, "GET", "/")).status == 200
+    await fetch(plain, "GET", "/")
+    assert seen.paths == ["/", "200 OK"] and not Plain._through_wsgi
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_mixin_may_override_the_wsgi_face(transport: str) -> None:
+    class Prefix:
+        def wsgi_app(self, environ: t.Any, start_response: t.Any) -> t.Any:
+            environ["SCRIPT_NAME"] = "/prefix"
+            return super().wsgi_app(environ, start_response)  # type: ignore[misc]
+
+    class Prefixed(Prefix, Flask): ...
+
+    app = Prefixed(__name__)
+    app.add_url_rule("/", "index", lambda: request.root_path)
+    assert app.test_client(transport=transport).get("/").text == "/prefix"
+
+
 # -- Flask.__call__ -----------------------------------------------------------------------------
 
 
@@ -243,6 +278,37 @@ def test_a_subclass_may_override_the_call_for_wsgi(transport: str) -> None:
     app.add_url_rule("/", "index", lambda: "x")
     assert app.test_client(transport=transport).get("/").text == "x"
     assert seen == ["/"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_mixin_may_override_the_call_for_wsgi(transport: str) -> None:
+    seen: list[str] = []
+
+    class Watch:
+        def __call__(self, environ: t.Any, start_response: t.Any) -> t.Any:
+            seen.append(environ["PATH_INFO"])
+            return super().__call__(environ, start_response)  # type: ignore[misc]
+
+    class Watched(Watch, Flask): ...  # type: ignore[misc]
+
+    app = Watched(__name__)
+    app.add_url_rule("/", "index", lambda: "x")
+    assert app.test_client(transport=transport).get("/").text == "x"
+    assert seen == ["/"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_agent_on_flask_sees_the_requests_of_subclasses(
+    monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    class Plain(Flask): ...
+
+    seen: list[str] = []
+    monkeypatch.setattr(Flask, "__call__", agent(seen, Flask.__call__))
+    app = Plain(__name__)
+    app.add_url_rule("/", "index", lambda: "x")
+    assert app.test_client(transport=transport).get("/").text == "x"
+    assert seen == ["/", "200 OK"]
 
 
 def test_abstract_bases_may_stand_beside_flask() -> None:

@@ -16,7 +16,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 if t.TYPE_CHECKING:
-    from ..app import Flask
+    from ..dispatcher import Dispatcher
     from ..wrappers import Request
     from ..wrappers import Response
 
@@ -26,7 +26,7 @@ _ALLOWED: t.Final = (
 )
 
 
-def make_response(app: Flask, request: Request, rv: t.Any) -> Response:
+def make_response(app: Dispatcher, request: Request, rv: t.Any) -> Response:
     """Convert what a view returned.
 
     :raises TypeError: if it is nothing a response can be made of.
@@ -78,7 +78,7 @@ def _unpack(rv: tuple[t.Any, ...], request: Request) -> tuple[t.Any, t.Any, t.An
     )
 
 
-def _from_other(app: Flask, request: Request, rv: t.Any) -> Response:
+def _from_other(app: Dispatcher, request: Request, rv: t.Any) -> Response:
     kind = app.response_class
     if isinstance(rv, (dict, list)):
         return t.cast("Response", app.json.response(rv))

@@ -47,6 +47,7 @@ if t.TYPE_CHECKING:
     from types import TracebackType
 
     from ..app import Flask
+    from ..application import App
     from ..ctx import RequestContext
     from ..wrappers import Request
     from ..wrappers import Response
@@ -287,7 +288,7 @@ async def handle_exception(
     return await _finalize_step(app, ctx, lane, server_error, from_error_handler=True)
 
 
-def raise_routing_exception(app: Flask, request: Request) -> t.NoReturn:
+def raise_routing_exception(app: App, request: Request) -> t.NoReturn:
     """Raise what matching found; in debug mode say so when a redirect would lose form data."""
     error = t.cast(HTTPException, request.routing_exception)
     if (

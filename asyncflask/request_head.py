@@ -1,0 +1,225 @@
+"""``RequestHead``: a request made from a scope or an environ, with what can be told at once."""
+
+from __future__ import annotations
+
+import contextvars
+import typing as t
+
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+from werkzeug.utils import cached_property
+
+from .adapters.environ import environ_from_scope
+from .adapters.environ import route_path
+from .adapters.environ import ScopeHeaders
+from .tolerance import decode_query
+from .tolerance import parse_query
+from .tolerance import TolerantRequest
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from starlette.types import Receive
+    from starlette.types import Scope
+    from werkzeug.routing import Rule
+
+    from .adapters.body import Body
+
+
+class RequestHead(TolerantRequest):
+    """A request without what it makes of its body, which :class:`~asyncflask.Request` adds.
+
+    Made from a WSGI environ by calling the class, from an ASGI scope by :meth:`from_scope`.
+
+    :param environ: the WSGI environ.
+    :param populate_request: whether to store the request in the environ.
+    :param shallow: whether reading the body is to be an error.
+    """
+
+    url_rule: Rule | None = None
+    """The rule that matched, ``None`` if none did."""
+    view_args: dict[str, t.Any] | None = None
+    """The values of the rule's variable parts, ``None`` if no rule matched."""
+    routing_exception: HTTPException | None = None
+    """Why no rule matched; raised when the request is dispatched."""
+    scope: Scope | None = None
+    """The ASGI scope, ``None`` under WSGI."""
+    body: Body | None = None
+    """Where an ASGI request's body comes from, ``None`` if it has none, and under WSGI."""
+
+    receive: Receive | None = None
+    """The server's ``receive``, ``None`` under WSGI."""
+    server_context: contextvars.Context
+    """The Context the server called the application in."""
+    raw_headers: dict[bytes, bytes] | None = None
+    """The headers of an ASGI request as they came, for a quick look: the last of each name."""
+
+    _closes = False
+    """Whether there is anything to close."""
+
+    @classmethod
+    def from_gateway(cls, source: t.Any, body: Body | None = None) -> t.Self:
+        """Make a request from whatever a server gives.
+
+        :param source: an ASGI HTTP scope or a WSGI environ; that of an ASGI request makes
+            another request with the same body.
+        :param body: the body of an ASGI request, if it has one.
+        """
+        if "type" in source:
+            return cls.from_scope(source, body)
+        origin = source.get("werkzeug.request")
+        if not (isinstance(origin, RequestHead) and origin.scope is not None):
+            return cls.from_environ(source)
+        request = cls(source)
+        for name in ("scope", "body", "receive", "server_context"):
+            if hasattr(origin, name):
+                setattr(request, name, getattr(origin, name))
+        return request
+
+    @classmethod
+    def from_scope(cls, scope: Scope, body: Body | None = None) -> t.Self:
+        """Make a request from an ASGI HTTP scope (ASGI HTTP spec, "HTTP Connection Scope").
+
+        :param body: where its body comes from; ``None`` if it has none.
+        """
+        if cls.__init__ is not RequestHead.__init__:
+            # A subclass expects to be called as Flask calls it.
+            request = cls(environ_from_scope(scope, body))
+            request.scope, request.body = scope, body
+            return request
+        request = cls.__new__(cls)
+        request.body = body
+        request.shallow = False
+        request.raw_headers = dict(scope.get("headers", ()))
+        if b"transfer-encoding" in request.raw_headers:
+            # Some servers add the trailers of the body, which are no headers, to the same list.
+            scope = {**scope, "headers": list(scope["headers"])}
+        request.scope = scope
+        request.method = scope["method"].upper()
+        request.scheme = scope.get("scheme", "http")
+        request.query_string = scope.get("query_string", b"")
+        path = scope["path"]
+        if scope.get("root_path") or not path.isascii():
+            request.root_path, path = route_path(scope)
+        else:
+            request.root_path = ""
+        request.path = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
+        return request
+
+    @classmethod
+    def from_environ(cls, environ: WSGIEnvironment) -> t.Self:
+        """Make a request from a WSGI environ (PEP 3333), as calling the class does.
+
+        :param environ: gets the request under ``werkzeug.request``.
+        """
+        if cls.__init__ is not RequestHead.__init__:
+            return cls(environ)
+        request = cls.__new__(cls)
+        own = request.__dict__
+        own["environ"] = environ
+        own["shallow"] = False
+        own["method"] = environ.get("REQUEST_METHOD", "GET").upper()
+        own["scheme"] = environ.get("wsgi.url_scheme", "http")
+        own["query_string"] = environ.get("QUERY_STRING", "").encode("latin-1")
+        own["root_path"] = _text_of(environ.get("SCRIPT_NAME") or "").rstrip("/")
+        path = _text_of(environ.get("PATH_INFO") or "")
+        own["path"] = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
+        environ["werkzeug.request"] = request
+        return request
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The request's headers, read-only."""
+        return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
+
+    @cached_property
+    def environ(self) -> WSGIEnvironment:
+        """The WSGI environ; under ASGI made when it is first asked for."""
+        environ = environ_from_scope(t.cast("Scope", self.scope), self.body)
+        environ["werkzeug.request"] = self
+        self._closes = True
+        return environ
+
+    def forget_environ(self) -> None:
+        """Break the circle with the environ, which would wait for the garbage collector."""
+        # Looking at __dict__ costs, so only requests that have closed something come here.
+        environ = self.__dict__.get("environ")
+        if environ is not None:
+            environ["werkzeug.request"] = None
+
+    @cached_property
+    def server(self) -> tuple[str, int | None] | None:
+        """The server's address: host and port, or path and ``None`` for a Unix socket."""
+        if self.scope is None:
+            return _server_of(self.environ)
+        server = self.scope.get("server")
+        return None if server is None else (server[0], server[1])
+
+    @cached_property
+    def remote_addr(self) -> str | None:
+        """The address of whoever is connected to the server."""
+        if self.scope is None:
+            return self.environ.get("REMOTE_ADDR")
+        client = self.scope.get("client")
+        return t.cast("str", client[0]) if client else None
+
+    @cached_property
+    def args(self) -> t.Any:
+        """The parsed query string; bytes that are not UTF-8 stay percent-encoded."""
+        return self.parameter_storage_class(parse_query(decode_query(self.query_string)))
+
+    @cached_property
+    def full_path(self) -> str:
+        """Path and query; bytes of the query that are not UTF-8 are percent-encoded."""
+        return f"{self.path}?{decode_query(self.query_string)}"
+
+    def has_header(self, name: bytes) -> bool:
+        """Tell whether a header is there, without building anything.
+
+        :param name: the header's name in lower case.
+        """
+        if self.raw_headers is not None:
+            return name in self.raw_headers
+        return f"HTTP_{name.decode().upper().replace('-', '_')}" in self.environ
+
+    # -- routing -------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that matched, ``None`` if none did."""
+        rule = self.url_rule
+        return None if rule is None else t.cast(str, rule.endpoint)
+
+    @property
+    def blueprint(self) -> str | None:
+        """The registered name of the blueprint of the matched endpoint."""
+        endpoint = self.endpoint
+        if endpoint is None or "." not in endpoint:
+            return None
+        return endpoint.rpartition(".")[0]
+
+    @property
+    def blueprints(self) -> list[str]:
+        """The names of that blueprint and of those it is nested in, the innermost first."""
+        name = self.blueprint
+        names = []
+        while name:
+            names.append(name)
+            name = name.rpartition(".")[0]
+        return names
+
+
+def _text_of(path: str) -> str:
+    # PEP 3333: the bytes of the path, each as one character.
+    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+
+
+def _server_of(environ: WSGIEnvironment) -> tuple[str, int | None] | None:
+    name = environ.get("SERVER_NAME")
+    if name is None:
+        return None
+    try:
+        return name, int(environ.get("SERVER_PORT"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        # A Unix socket.
+        return name, None
