@@ -186,7 +186,12 @@ class Flask(Dispatcher, metaclass=Served):
     @functools.cached_property
     def _wsgi_face(self) -> ASGIApp:
         """Serves ASGI requests by what is around ``wsgi_app`` and ``__call__``."""
-        return WsgiToAsgi(self, workers=self._workers, body_timeout=self.config["BODY_TIMEOUT"])
+        return WsgiToAsgi(
+            self,
+            workers=self._workers,
+            body_timeout=self.config["BODY_TIMEOUT"],
+            max_header_size=self.config["MAX_HEADER_SIZE"],
+        )
 
     def _sends_files_itself(self, owner: Scaffold) -> bool:
         """Tell whether none of the user's functions takes part in sending static files.

@@ -19,6 +19,8 @@ from . import json
 from .adapters.body import Body
 from .adapters.body import IN_MEMORY
 from .adapters.environ import check_length
+from .adapters.environ import CONNECTION
+from .adapters.environ import Connection
 from .adapters.environ import CountedStream
 from .adapters.environ import has_input
 from .adapters.environ import LoopStream
@@ -244,17 +246,29 @@ class Request(RequestHead):
 
     async def is_disconnected(self) -> bool:
         """Tell whether the client has left; under WSGI nobody knows, so it has not."""
-        if self.receive is None:
-            return False
-        if self.body is None:
-            self.body = self.new_body(empty=True)
-        return await self.body.is_disconnected()
+        connection = self._connection
+        return connection is not None and await connection.is_disconnected()
 
     async def client_left(self) -> None:
-        """Return when the client has left; what it still sends is kept, up to a bound."""
-        if self.body is None:
+        """Return when the client has left; what it still sends is kept, up to a bound.
+
+        Only if :attr:`watches_client` is true.
+        """
+        await t.cast("Connection", self._connection).wait_for_disconnect()
+
+    @property
+    def watches_client(self) -> bool:
+        """Whether the leaving of the client would be known."""
+        return CONNECTION in self.environ if self.scope is None else self.receive is not None
+
+    @property
+    def _connection(self) -> Connection | None:
+        if self.scope is None:
+            # Behind WSGI middleware there may be an ASGI server nevertheless.
+            return self.environ.get(CONNECTION)
+        if self.body is None and self.receive is not None:
             self.body = self.new_body(empty=True)
-        await self.body.wait_for_disconnect()
+        return self.body
 
     def get_data(  # type: ignore[override]
         self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False

@@ -115,6 +115,44 @@ async def test_a_client_that_leaves_behind_a_middleware_has_the_stream_closed(ap
     assert source.closed == 1
 
 
+async def test_an_async_view_behind_a_middleware_is_told_of_its_clients_leaving(app: Flask) -> None:
+    app.wsgi_app = Seen(app.wsgi_app)  # type: ignore[method-assign]
+    events: list[str] = []
+
+    @app.get("/cancelled", cancel_on_disconnect=True)
+    async def cancelled() -> str:
+        events.append("begun")
+        try:
+            await asyncio.sleep(30)
+        finally:
+            events.append("cancelled")
+        return "never"
+
+    @app.post("/asks")
+    async def asks() -> str:
+        events.append("here" if not await request.is_disconnected() else "gone")
+        async with asyncio.timeout(10):
+            while not await request.is_disconnected():
+                await asyncio.sleep(0)
+        events.append("left")
+        return "nobody reads it"
+
+    for method, path in (("GET", "/cancelled"), ("POST", "/asks")):
+        async with Exchange(app, method, path) as exchange:
+            async with asyncio.timeout(10):
+                while not events or events[-1] in ("cancelled", "left"):
+                    await asyncio.sleep(0.001)
+            exchange.disconnect()
+    assert events == ["begun", "cancelled", "here", "left"]
+
+
+async def test_headers_are_limited_before_a_middleware_as_well(app: Flask) -> None:
+    seen = app.wsgi_app = Seen(app.wsgi_app)  # type: ignore[method-assign]
+    app.config["MAX_HEADER_SIZE"] = 1000
+    assert (await fetch(app, "GET", "/sync", headers={"X-A": "x" * 1000})).status == 431
+    assert seen.paths == []
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_dispatcher_may_be_put_around(app: Flask, transport: str) -> None:
     def other(environ: t.Any, start_response: t.Any) -> t.Any:

@@ -249,6 +249,7 @@ REPLACED: dict[str, tuple[str, str, bytes | None, str]] = {
     "a query": ("/\ufffd", "", b"/%FF?a=%FE", "/\xff"),
     "a mount": ("/mount/\ufffd", "/mount", b"/mount/%FF", "/\xff"),
     "a mount that the target lacks": ("/mount/\ufffd", "/mount", b"/%FF", "/\xff"),
+    "a mount of which the target lacks a part": ("/a/b/\ufffd", "/a/b", b"/b/%FF", "/\xff"),
     "a mount that the path lacks": ("/\ufffd", "/mount", b"/%FF", "/\xff"),
     "a mount with letters": ("/\xe9/\ufffd", "/\xe9", b"/%C3%A9/%FF", "/\xff"),
     "what begins like the mount": ("/m\ufffd", "/m", b"/m%FF", "/m\xff"),

@@ -287,3 +287,11 @@ async def test_a_stream_of_another_length_than_announced_is_never_complete(
     assert (answer.status, len(answer.body)) == (200 if sent else 0, sent)
     with pytest.raises(wire.WrongLength, match=f"Content-Length is {length}"):
         client.get("/").get_data()
+
+
+@pytest.mark.parametrize("location", ["/a", "/\xe4"])
+async def test_a_length_with_blanks_around_it_is_one_whatever_else_is_there(location: str) -> None:
+    app = Flask(__name__)
+    headers = {"Content-Length": " 4 ", "Content-Location": location}
+    app.add_url_rule("/", "index", lambda: ("body", headers))
+    assert (await fetch(app)).body == app.test_client().get("/").data == b"body"

@@ -34,6 +34,9 @@ _CHUNK: t.Final = 64 * 1024
 # RFC 9110, section 8.6; with more digits it is no length of anything.
 is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
 
+CONNECTION: t.Final = "asyncflask.connection"
+"""Key of environs of ASGI requests: a :class:`Connection`, for async code on their loop."""
+
 _GATEWAY_KEYS: t.Final = frozenset(
     {
         "REQUEST_METHOD",
@@ -48,6 +51,16 @@ _GATEWAY_KEYS: t.Final = frozenset(
     }
 )
 """What PEP 3333 defines and the scope says better than an environ it came from."""
+
+
+class Connection(t.Protocol):
+    """What a request can be asked about its client."""
+
+    async def is_disconnected(self) -> bool:
+        """Tell whether the client has left, without waiting."""
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has left."""
 
 
 def route_path(scope: Scope) -> tuple[str, str]:
@@ -160,7 +173,9 @@ def _path_info(path: str, root: str, raw_path: str) -> str:
     if "\ufffd" in path:
         # Stands for bytes that are not UTF-8, which a scope cannot hold and an environ can.
         sent = unquote_to_bytes(raw_path.encode("latin-1"))
-        for prefix in (root.encode(), b""):
+        # A proxy may have stripped the beginning of the root, or all of it.
+        ends = [root[i:].encode() for i, character in enumerate(root) if character == "/"]
+        for prefix in (*ends, b""):
             rest = sent.removeprefix(prefix)
             if rest.decode("utf-8", "replace") == path:
                 return rest.decode("latin-1")

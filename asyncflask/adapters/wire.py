@@ -190,40 +190,33 @@ class Tally:
             )
 
 
-def checked(response: Response, environ: t.Any) -> Headers:
-    """Check a response's status and headers and give them as WSGI wants: as text.
-
-    :raises InvalidHeader: if one of them cannot be sent.
-    """
-    if response._status not in _good_statuses:
-        check_status(response._status)
-    if response._plain_headers and response._status_code not in BODILESS:
-        quick = _encode_as_they_are(response)
-        if quick is not None:
-            return [(name, value.strip(" \t")) for name, value in response.headers._list]
-    pairs = [clean_header(pair) for pair in final_headers(response, lambda: environ)]
-    declared_length(pairs)
-    return pairs
-
-
 def encode(response: Response, request: Request) -> RawHeaders:
     """Check a response's status and headers and give them as ASGI wants: lower case, bytes.
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
-    if response._status not in _good_statuses:
-        check_status(response._status)
-    if response._plain_headers and response._status_code not in BODILESS:
-        quick = _encode_as_they_are(response)
-        if quick is not None:
-            return quick
-    pairs = final_headers(response, lambda: request.environ)
-    declared_length(pairs)
-    return [_encoded.get(pair) or encode_header(pair) for pair in pairs]
+    quick = _encode_as_they_are(response)
+    if quick is not None:
+        return quick
+    return [_encoded.get(pair) or encode_header(pair) for pair in _clean(response, request)]
+
+
+def checked(response: Response, request: Request) -> Headers:
+    """Check a response's status and headers and give them as WSGI wants: as text.
+
+    :raises InvalidHeader: if one of them cannot be sent.
+    """
+    if _encode_as_they_are(response) is not None:
+        return [(name, value.strip(" \t")) for name, value in response.headers._list]
+    return _clean(response, request)
 
 
 def _encode_as_they_are(response: Response) -> RawHeaders | None:
-    """Encode the headers unless Werkzeug has something to change in them, or to add."""
+    """Check and encode, unless Werkzeug has something to change in the headers, or to add."""
+    if response._status not in _good_statuses:
+        check_status(response._status)
+    if not response._plain_headers or response._status_code in BODILESS:
+        return None
     out = []
     has_length = False
     for pair in response.headers._list:
@@ -238,6 +231,12 @@ def _encode_as_they_are(response: Response) -> RawHeaders | None:
             has_length = True
         out.append(ready)
     return out if has_length or not response.is_sequence else None
+
+
+def _clean(response: Response, request: Request) -> Headers:
+    pairs = [clean_header(pair) for pair in final_headers(response, lambda: request.environ)]
+    declared_length(pairs)
+    return pairs
 
 
 def final_headers(response: Response, environ: t.Callable[[], t.Any]) -> Headers:

@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
     from ..responses import EncodedBody
+    from ..wrappers import Request
 
 _END: t.Final = object()
 
@@ -48,7 +49,7 @@ def handle_environ(
     if driver.lane.keep:
         ctx.lane = driver.lane
     try:
-        headers = _checked_headers(response, environ)
+        headers = _checked_headers(response, ctx.request)
     except wire.InvalidHeader as exc:
         _close(driver, response)
         wire.name_request(exc, ctx.request)
@@ -71,10 +72,10 @@ def handle_environ(
     return body
 
 
-def _checked_headers(response: Response, environ: WSGIEnvironment) -> wire.Headers:
-    headers = wire.checked(response, environ)
+def _checked_headers(response: Response, request: Request) -> wire.Headers:
+    headers = wire.checked(response, request)
     in_one_piece = type(response.response) is list and not response.direct_passthrough
-    if in_one_piece and wire.has_body(environ["REQUEST_METHOD"], response._status_code):
+    if in_one_piece and wire.has_body(request.environ["REQUEST_METHOD"], response._status_code):
         body = _whole(response)
         if ("Content-Length", str(len(body))) not in headers:
             wire.check_length(headers, body)

@@ -60,7 +60,7 @@ class WsgiCall:
         self._app = app
         self._environ = environ
         # The environ is the application's, which may change it.
-        self._method: str = environ["REQUEST_METHOD"]
+        self.method: str = environ["REQUEST_METHOD"]
         self._path: str = environ["PATH_INFO"]
 
     def run(self, production: Production) -> None:
@@ -171,7 +171,7 @@ class WsgiCall:
 
     def _is_bodiless(self) -> bool:
         """Tell whether it is known that there is no body, whatever the application yields."""
-        return self.headers is not None and not wire.has_body(self._method, self.status)
+        return self.headers is not None and not wire.has_body(self.method, self.status)
 
     def _check_started(self) -> wire.RawHeaders:
         if self.headers is None:
@@ -214,7 +214,7 @@ class WsgiCall:
 
     def _log(self, error: BaseException, when: str = "") -> None:
         text = "Error in the WSGI application for %s %r%s"
-        _logger.error(text, escaped(self._method), self._path, when, exc_info=error)
+        _logger.error(text, escaped(self.method), self._path, when, exc_info=error)
 
 
 def _encode(pair: tuple[str, str], status: int) -> tuple[bytes, bytes] | None:

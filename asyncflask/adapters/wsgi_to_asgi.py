@@ -19,8 +19,10 @@ from ..lanes import workers_for
 from . import wire
 from .body import Body
 from .environ import check_length
+from .environ import CONNECTION
 from .environ import environ_from_scope
 from .environ import has_input
+from .environ import header_size
 from .sending import arrives
 from .sending import goes_on
 from .sending import send_whole
@@ -56,6 +58,7 @@ class WsgiToAsgi:
     :param queue_timeout: seconds that a request may wait for a thread; then it gets a 503.
     :param body_timeout: seconds without a byte of the request's body after which reading it is
         an error, with a 408; ``None`` for any time.
+    :param max_header_size: bytes that the headers may have; more get a 431.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class WsgiToAsgi:
         queue_limit: int | None = None,
         queue_timeout: float | None = 30.0,
         body_timeout: float | None = 60.0,
+        max_header_size: int | None = None,
     ) -> None:
         if isinstance(workers, int) and workers < 1:
             raise ValueError(f"A WSGI application needs at least one thread, not {workers!r}.")
@@ -74,6 +78,7 @@ class WsgiToAsgi:
         self.queue_limit = queue_limit
         self.queue_timeout = queue_timeout
         self.body_timeout = body_timeout
+        self.max_header_size = max_header_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; answer a lifespan, and refuse websockets.
@@ -93,11 +98,15 @@ class WsgiToAsgi:
             raise ValueError(f"An ASGI scope of type {kind!r} is not known to WsgiToAsgi.")
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = self.max_header_size
+        if limit is not None and header_size(scope) > limit:
+            await _refuse(send, scope["method"], 431)
+            return
         environ = environ_from_scope(scope, None)
         environ["wsgi.file_wrapper"] = FileWrapper
         if check_length(environ.get("CONTENT_LENGTH")) is not None:
             # Unread: where the request ends is anybody's guess.
-            await _refuse(send, environ, 400)
+            await _refuse(send, scope["method"], 400)
             return
         if "HTTP_TRANSFER_ENCODING" in environ:
             # RFC 9112, section 6.3: a length beside it is not to be believed.
@@ -116,6 +125,45 @@ class WsgiToAsgi:
         return workers_for(workers, self.queue_limit, self.queue_timeout)
 
 
+class _Connection:
+    """What comes from the client: the body, and in the end its leaving."""
+
+    def __init__(self, receive: Receive, timeout: float | None) -> None:
+        self._receive = receive
+        self._timeout = timeout
+        self._body: Body | None = None
+
+    def open_body(self, length: int | None) -> Body:
+        """Make the body, of which no more than one can be read.
+
+        :param length: the declared one.
+        """
+        self._body = self._make(length, current_task(), empty=False)
+        return self._body
+
+    async def is_disconnected(self) -> bool:
+        return await self._any_body().is_disconnected()
+
+    async def wait_for_disconnect(self) -> None:
+        await self._any_body().wait_for_disconnect()
+
+    def release(self) -> None:
+        """Let go of the body, which nobody can read any more."""
+        if self._body is not None:
+            self._body.release()
+
+    def _any_body(self) -> Body:
+        if self._body is None:
+            self._body = self._make(None, None, empty=True)
+        return self._body
+
+    def _make(
+        self, length: int | None, task: asyncio.Task[t.Any] | None, empty: bool
+    ) -> Body:
+        context = contextvars.copy_context()
+        return Body(self._receive, length, self._timeout, context, task, empty)
+
+
 class _Exchange:
     """The server's side of a request, on the loop."""
 
@@ -126,10 +174,8 @@ class _Exchange:
         self, adapter: WsgiToAsgi, environ: WSGIEnvironment, receive: Receive, send: Send
     ) -> None:
         self._environ = environ
-        self._receive = receive
         self._send = send
-        self._timeout = adapter.body_timeout
-        self._body: Body | None = None
+        self._connection = environ[CONNECTION] = _Connection(receive, adapter.body_timeout)
         self._call = WsgiCall(adapter.wsgi_app, environ)
         context = contextvars.copy_context()
         self._production = Production(context, adapter._pool(), self._call.run)
@@ -144,7 +190,7 @@ class _Exchange:
             production.start()
             await self._respond()
         except QueueFull:
-            await _refuse(self._send, self._environ, 503, RETRY_AFTER)
+            await _refuse(self._send, self._call.method, 503, RETRY_AFTER)
         except asyncio.CancelledError:
             production.leave(cancelled=True)
             raise
@@ -155,12 +201,11 @@ class _Exchange:
         self._raise_failure()
 
     def release(self) -> None:
-        """Let go of the body, which nobody can read any more."""
-        if self._body is not None:
-            self._body.release()
+        """Let go of what nobody can ask for any more."""
+        self._connection.release()
 
     async def _open_body(self, length: int | None) -> None:
-        body = self._new_body(length, empty=False)
+        body = self._connection.open_body(length)
         if "HTTP_EXPECT" not in self._environ:
             # A slow sender of a small body holds no thread.
             await self._production.drive(body.prefetch())
@@ -169,12 +214,6 @@ class _Exchange:
         else:
             self._environ["wsgi.input"] = open_buffered(body.open())
 
-    def _new_body(self, length: int | None, empty: bool) -> Body:
-        task = None if empty else current_task()
-        context = contextvars.copy_context()
-        self._body = Body(self._receive, length, self._timeout, context, task, empty)
-        return self._body
-
     async def _respond(self) -> None:
         piece = await self._production.take()
         if piece is None:
@@ -182,7 +221,8 @@ class _Exchange:
         if piece[1]:
             await self._send_piece(piece)
         else:
-            await while_there(self._client_left, lambda _, around: self._stream(piece, around))
+            client_left = self._connection.wait_for_disconnect
+            await while_there(client_left, lambda _, around: self._stream(piece, around))
 
     async def _stream(self, piece: Piece, around: anyio.CancelScope) -> None:
         """Send piece after piece; the headers go out with the first that has bytes."""
@@ -211,10 +251,6 @@ class _Exchange:
         self._complete = arrived and last
         return arrived
 
-    async def _client_left(self) -> None:
-        body = self._body or self._new_body(None, empty=True)
-        await body.wait_for_disconnect()
-
     def _raise_failure(self) -> None:
         failure, self._call.failure = self._call.failure, None
         if failure is not None:
@@ -232,11 +268,11 @@ async def _answer_lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _refuse(
-    send: Send, environ: WSGIEnvironment, status: int, retry_after: int | None = None
+    send: Send, method: str, status: int, retry_after: int | None = None
 ) -> None:
     """Answer in place of the application."""
     text = HTTP_STATUS_CODES[status].encode()
     headers = wire.plain_headers(text)
     if retry_after is not None:
         headers.append((b"retry-after", b"%d" % retry_after))
-    await send_whole(send, environ["REQUEST_METHOD"], status, headers, text)
+    await send_whole(send, method, status, headers, text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import typing as t
+import weakref
 from collections import OrderedDict
 from queue import Empty
 from queue import SimpleQueue
@@ -23,6 +24,9 @@ SPARE = 4
 
 RETRY_AFTER = 1
 """Seconds after which a client that was refused for want of threads may come back."""
+
+
+_every_pool: weakref.WeakSet[Workers] = weakref.WeakSet()
 
 
 class Job(t.Protocol):
@@ -91,6 +95,7 @@ class Workers:
         # Workers in (or on their way to) the shared queue, less the jobs put there for them.
         self._idle = 0
         self._spare: Workers | None = None
+        _every_pool.add(self)
 
     def submit(self, job: Job, urgent: bool = False) -> float | None:
         """Have *job* run; may be called on any thread and never blocks.
@@ -260,7 +265,7 @@ def _begin_anew_after_fork() -> None:
     """Empty the pools, whose threads stayed in the parent; applications keep them."""
     global _pools_lock
     _pools_lock = threading.Lock()
-    for pool in _pools.values():
+    for pool in list(_every_pool):
         pool.__init__(pool.limit, pool.queue_limit, pool.queue_timeout)  # type: ignore[misc]
 
 

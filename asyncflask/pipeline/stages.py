@@ -189,7 +189,7 @@ async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     view_args: dict[str, t.Any] = request.view_args  # type: ignore[assignment]
     own = plan.cancel_on_disconnect
     cancels = app.config["CANCEL_ON_DISCONNECT"] if own is None else own
-    if cancels and request.receive is not None:
+    if cancels and request.watches_client:
         return await _until_client_leaves(request, func, view_args)
     return await func(**view_args)
 
