@@ -14,7 +14,7 @@ from asyncflask import Flask
 from asyncflask import request
 from asyncflask.adapters import AsgiToWsgi
 from asyncflask.adapters import WsgiToAsgi
-from asyncflask.adapters.wsgi_call import FILE_CHUNK
+from asyncflask.adapters.sending import FILE_CHUNK
 from asyncflask.adapters.wsgi_call import IN_ONE_PIECE
 from asyncflask.lanes import run_awaitable
 from asyncflask.lanes import Workers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import io
 import typing as t
 
 import anyio
@@ -27,7 +26,9 @@ from . import wire
 from .environ import BODILESS_METHODS
 from .environ import header_size
 from .sending import arrives
+from .sending import FILE_CHUNK
 from .sending import goes_on
+from .sending import PLAIN_FILES
 from .sending import send_whole
 from .sending import while_there
 
@@ -41,11 +42,6 @@ if t.TYPE_CHECKING:
     from ..app import Flask
     from ..wrappers import Request
 
-FILE_CHUNK: t.Final = 256 * 1024
-"""Bytes of a file that are read in one trip to a thread."""
-
-_PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
-"""What reads a file and nothing else."""
 _END: t.Final = object()
 
 
@@ -239,7 +235,7 @@ def _chunks(
 def _file_in(body: t.Any) -> FileWrapper | None:
     """Give the file that a body reads from, or a part of; none whose reading is user code."""
     file = getattr(body, "iterable", body)
-    return file if isinstance(file, FileWrapper) and type(file.file) in _PLAIN_FILES else None
+    return file if isinstance(file, FileWrapper) and type(file.file) in PLAIN_FILES else None
 
 
 def _is_plain_file(response: Response) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import typing as t
 
 import anyio
@@ -11,6 +12,11 @@ from . import wire
 if t.TYPE_CHECKING:
     from starlette.types import Message
     from starlette.types import Send
+
+FILE_CHUNK: t.Final = 256 * 1024
+"""Bytes of a file that are read in one trip to a thread."""
+PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
+"""What reads a file and nothing else: it has its bytes at hand, or on disk."""
 
 
 async def send_whole(

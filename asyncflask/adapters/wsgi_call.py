@@ -17,6 +17,8 @@ from ..lanes import Production
 from ..lanes import ReaderGone
 from ..logging import escaped
 from . import wire
+from .sending import FILE_CHUNK
+from .sending import PLAIN_FILES
 
 if t.TYPE_CHECKING:
     from types import TracebackType
@@ -28,14 +30,10 @@ if t.TYPE_CHECKING:
         tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
     )
 
-FILE_CHUNK: t.Final = 256 * 1024
-"""Bytes of a file that are read at a time."""
 IN_ONE_PIECE: t.Final = 64 * 1024
 """Bytes of a list that are joined rather than sent one after the other."""
 
 _INPUT_CHUNK: t.Final = 64 * 1024
-_PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
-"""What has its bytes at hand, and does not wait for more of them to come."""
 _logger = logging.getLogger(__name__)
 
 
@@ -318,6 +316,6 @@ class FileWrapper(werkzeug.wsgi.FileWrapper):
     """
 
     def __init__(self, file: t.IO[bytes], buffer_size: int = 8192) -> None:
-        if type(file) in _PLAIN_FILES:
+        if type(file) in PLAIN_FILES:
             buffer_size = max(buffer_size, FILE_CHUNK)
         super().__init__(file, buffer_size)

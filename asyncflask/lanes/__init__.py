@@ -10,7 +10,6 @@ from .colours import IO as IO
 from .colours import is_async as is_async
 from .colours import SYNC as SYNC
 from .driver import Driver as Driver
-from .driver import ThreadDriver as ThreadDriver
 from .nested import run_here as run_here
 from .nested import run_inline as run_inline
 from .nested import run_sync as run_sync
@@ -37,6 +36,7 @@ from .stage import pause as pause
 from .stage import Stage as Stage
 from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
+from .thread_driver import ThreadDriver as ThreadDriver
 from .workers import io_workers as io_workers
 from .workers import QueueFull as QueueFull
 from .workers import RETRY_AFTER as RETRY_AFTER
