@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.kit import fleet
 from tests.kit.cases import Figure
 from tests.kit.server import LIMIT
+from tests.kit.server import module_of
+from tests.kit.server import running
 from tests.kit.server import Server
 
 pytestmark = pytest.mark.case("A38")
@@ -108,3 +112,25 @@ def test_every_worker_serves_its_own_copy(name: str, figure: Figure) -> None:
         assert all(process == loaded_in for process, loaded_in in seen.items())
         assert seen.keys() == first_answers(server, "/sync").keys()
     figure(f"{name}: first answers of {WORKERS} workers")
+
+
+@pytest.mark.parametrize("colour", ["async def", "def"])
+def test_a_module_that_is_changed_is_served_anew(colour: str, figure: Figure) -> None:
+    source = f"""
+        from asyncflask import Flask
+
+        app = Flask(__name__)
+
+        @app.get("/")
+        {colour} view():
+            return "before"
+        """
+    with module_of(source) as (name, folder):
+        options = ["--port=0", "--reload", f"--reload-dir={folder}", "--reload-delay=0.05"]
+        with running(["-m", "uvicorn", *options, name], folder) as server:
+            assert server.get("/") == "before"
+            changed = textwrap.dedent(source).replace("before", "after")
+            Path(folder, "served.py").write_text(changed, encoding="utf-8")
+            server.wait_for_output(STARTED["uvicorn"], 2)
+            assert server.get("/") == "after"
+    figure(f"uvicorn --reload: first answer of a {colour} view that was changed")
