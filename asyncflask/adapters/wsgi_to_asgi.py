@@ -147,6 +147,8 @@ class _Exchange:
             await _refuse(self._send, self._environ, 503, RETRY_AFTER)
         except asyncio.CancelledError:
             production.leave(cancelled=True)
+            if self._body is not None:
+                self._body.give_up()
             raise
         finally:
             if not self._complete:
@@ -167,7 +169,7 @@ class _Exchange:
         if body.arrived:
             self._environ["wsgi.input"] = await body.load(None)
         else:
-            self._environ["wsgi.input"] = open_buffered(body.open())
+            self._environ["wsgi.input"] = open_buffered(body.open(blocking=True))
 
     def _new_body(self, length: int | None, empty: bool) -> Body:
         task = None if empty else current_task()
