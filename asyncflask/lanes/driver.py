@@ -399,7 +399,11 @@ class ThreadDriver:
         self.lane.deliver()
 
     def cancel(self) -> None:
-        """Cancel what the loop does for the waiting thread; to be called on the loop."""
+        """Cancel what the loop does for the thread, but no teardown; to be called on the loop."""
+        if not self.lane.closing:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
         self._cancelled = True
         if self._task is not None:
             # After its first step: one that was cancelled before never says that it has ended.
@@ -427,7 +431,7 @@ class ThreadDriver:
             except BaseException as exc:
                 # What a signal handler raises, of the user's (Ctrl-C) or of the server's. The
                 # first one ends the request, whose teardown may need this thread.
-                loop.call_soon_threadsafe(self.cancel)
+                loop.call_soon_threadsafe(self._interrupt)
                 if interruption is not None:
                     raise
                 interruption = exc
@@ -459,7 +463,7 @@ class ThreadDriver:
             self._finish(driver), context=context
         )
         if self._cancelled:
-            self.cancel()
+            self._interrupt()
 
     async def _finish(self, driver: Driver) -> None:
         driver.task = current_task()
