@@ -14,9 +14,10 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-#: Of the client's environ, what no server would pass on: its place for errors, and what gets
-#: the contexts that a ``with`` block keeps.
-OWN = ("wsgi.errors", "werkzeug.debug.preserve_context")
+#: In the environ of a client in a ``with`` block: what gets the contexts that are kept.
+PRESERVE = "werkzeug.debug.preserve_context"
+#: Of the client's environ, what no server would pass on.
+OWN = ("wsgi.errors", PRESERVE)
 
 
 class MountedClient(FlaskClient):
@@ -28,7 +29,8 @@ class MountedClient(FlaskClient):
         call = _Call(plain, {key: environ[key] for key in OWN if key in environ})
         self.application = t.cast("t.Any", AsgiToWsgi(WsgiToAsgi(call)))
         try:
-            answer = super().run_wsgi_app(environ, buffered)
+            # Contexts that are kept are used by one side at a time: here, after the other's end.
+            answer = super().run_wsgi_app(environ, buffered or PRESERVE in environ)
         finally:
             self.application = plain
         if call.error is not None:
