@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-lint ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
 
-compat: | $(BIN)/python ## run Flask's own test suite on asyncflask, once per transport
+compat: | $(BIN)/python ## run the test suites of Flask and its examples on asyncflask, once per transport
 	$(BIN)/python -m tests.compat $(ARGS)
 
 fuzz: $(VENV)/.installed-test ## compare generated requests with Flask (FUZZ=100000 SEED=0)

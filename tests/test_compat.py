@@ -1,11 +1,14 @@
-"""How the compatibility program judges a run."""
+"""How the compatibility program judges a run, and its client of a mounted application."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import flask
 import pytest
 
+from tests.compat.mounted import MountedClient
 from tests.compat.report import Difference
 from tests.compat.report import judge
 from tests.compat.report import read_known
@@ -62,7 +65,7 @@ def test_too_many_listed_failures_are_bad() -> None:
 
 
 def test_list_that_comes_with_the_program_can_be_read() -> None:
-    assert all(set(known.transports) <= {"wsgi", "asgi"} for known in read_known())
+    assert all(set(known.transports) <= {"wsgi", "asgi", "mounted"} for known in read_known())
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
@@ -71,3 +74,36 @@ def test_entry_without_a_reason_is_refused(tmp_path: Path, reason: str) -> None:
     path.write_text(f"[[difference]]\ntest = 'x'\ntransports = ['wsgi']\nreason = '{reason}'\n")
     with pytest.raises(ValueError, match="gives no reason for 'x'"):
         read_known(path)
+
+
+@pytest.fixture
+def mounted() -> flask.Flask:
+    app = flask.Flask("mounted")
+    app.testing = True
+    app.test_client_class = MountedClient
+    return app
+
+
+def test_mounted_client_goes_through_the_bridges(mounted: flask.Flask) -> None:
+    mounted.add_url_rule("/", "view", lambda: threading.current_thread().name)
+    assert mounted.test_client().get("/").text == "asyncflask-worker"
+
+
+def test_mounted_client_raises_what_the_application_raises(mounted: flask.Flask) -> None:
+    mounted.add_url_rule("/", "view", lambda: {}["missing"])
+    with pytest.raises(KeyError, match="missing"):
+        mounted.test_client().get("/")
+
+
+def test_mounted_client_keeps_contexts_and_cookies(mounted: flask.Flask) -> None:
+    mounted.secret_key = "for the tests"
+
+    @mounted.get("/")
+    def view() -> str:
+        flask.session["count"] = flask.session.get("count", 0) + 1
+        return "ok"
+
+    with mounted.test_client() as client:
+        for count in (1, 2):
+            client.get("/")
+            assert flask.session["count"] == count

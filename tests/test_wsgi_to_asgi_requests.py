@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from wsgiref.validate import validator
 
 import flask
@@ -165,6 +166,50 @@ async def test_a_cancelled_request_breaks_the_body_off() -> None:
             await asyncio.to_thread(reading.wait, 10)
             exchange.cancel()
     assert isinstance(exchange.answer.error, asyncio.CancelledError) and len(errors) == 1
+
+
+async def read_on_a_loop(stream: t.Any) -> bytes:
+    return t.cast(bytes, stream.read())
+
+
+def read_as_flask_does(stream: t.Any) -> bytes:
+    """Read where Flask runs an async view: on a loop of its own, on a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, read_on_a_loop(stream)).result()
+
+
+@pytest.mark.parametrize("length", [-1, None], ids=["declared", "chunked"])
+async def test_a_body_can_be_read_on_a_loop_of_the_applications_own(length: int | None) -> None:
+    seen: list[t.Any] = []
+    app = WsgiToAsgi(read_with(read_as_flask_does, seen))
+    body = [bytes(65536)] * 4
+    assert (await fetch(app, "POST", body=body, length=length)).text == "read"
+    assert seen == [bytes(4 * 65536)]
+
+
+@pytest.mark.parametrize("end", ["leaves", "is cancelled"])
+async def test_a_body_read_on_a_loop_of_the_applications_own_breaks_off(end: str) -> None:
+    seen: list[t.Any] = []
+
+    def read(stream: t.Any) -> None:
+        assert len(stream.read(100_000)) == 100_000
+        loop.call_soon_threadsafe(end_it)
+        try:
+            read_as_flask_does(stream)
+        except OSError as exc:
+            seen.append(exc)
+            raise
+
+    def end_it() -> None:
+        exchange.cancel() if end == "is cancelled" else exchange.disconnect()
+
+    loop = asyncio.get_running_loop()
+    app = WsgiToAsgi(read_with(read, seen))
+    async with no_tasks_left(), Exchange(
+        app, "POST", body=[bytes(100_000), STALL], length=200_000
+    ) as exchange:
+        await exchange.end()
+    assert [type(exc).__name__ for exc in seen] == ["InputBroken"]
 
 
 async def test_a_body_is_read_while_the_response_is_sent() -> None:

@@ -8,6 +8,7 @@ by one at a time: whoever else waits for the body, or for the client's leaving, 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import io
@@ -107,12 +108,15 @@ class Body:
         """Whether all of it is here, with nothing wrong about it."""
         return self._ended and self._error is None
 
-    def open(self) -> t.IO[bytes]:
-        """Give the loaded body as a file, or a stream that fetches it on demand."""
+    def open(self, blocking: bool = False) -> t.IO[bytes]:
+        """Give the loaded body as a file, or a stream that fetches it on demand.
+
+        :param blocking: whether reading may block loops of the application's own.
+        """
         if self._file is not None:
             return self._file
         if self._stream is None:
-            self._stream = BodyStream(self)
+            self._stream = BodyStream(self, blocking)
         return t.cast(t.IO[bytes], self._stream)
 
     async def prefetch(self) -> None:
@@ -168,12 +172,28 @@ class Body:
         await self._fill(size)
         return self._cut(len(self._buffer) if size < 0 else size)
 
+    def is_taken_in_here(self) -> bool:
+        """Tell whether this thread runs the loop that receives."""
+        return runs_on_loop() and asyncio._get_running_loop() is self._loop
+
     def wait_here(self, reading: t.Coroutine[t.Any, t.Any, bytes]) -> bytes:
-        """Have the loop read for a thread, which waits."""
-        if here.driver is None and self._loop is not None:
-            # A thread of the user's own: only the server's loop can receive.
+        """Have the loop read for a thread, which waits.
+
+        :raises asyncio.CancelledError: when the request is cancelled.
+        """
+        if here.driver is not None or self._loop is None:
+            return run_awaitable(reading)
+        # A thread of the user's own: only the server's loop can receive.
+        try:
             return asyncio.run_coroutine_threadsafe(reading, self._loop).result()
-        return run_awaitable(reading)
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError from None
+
+    def give_up(self) -> None:
+        """Break it off for all who wait for more, now or later: the request is cancelled."""
+        self._fail(ClientDisconnected("The request was cancelled."))
+        if self._incoming is not None:
+            self._incoming.cancel()
 
     def loaded_chunk(self) -> bytes:
         """Give what comes next of a loaded body; ``b""`` at its end."""
@@ -392,10 +412,12 @@ class BodyStream(io.RawIOBase):
     """A body read on demand: a file in sync code, ``async for`` and ``await .read()`` in async.
 
     :param body: where it comes from.
+    :param blocking: whether it is a file on other loops than that of the body as well.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, blocking: bool = False) -> None:
         self._body = body
+        self._on_loop = body.is_taken_in_here if blocking else runs_on_loop
         self.rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -420,7 +442,7 @@ class BodyStream(io.RawIOBase):
         left = -1 if size is None else size
         if not self._body.loaded:
             reading = self._read_async(left)
-            return reading if runs_on_loop() else self._body.wait_here(reading)
+            return reading if self._on_loop() else self._body.wait_here(reading)
         parts: list[memoryview] = []
         while left and (part := self._next_part(left)):
             parts.append(part)
@@ -463,7 +485,7 @@ class BodyStream(io.RawIOBase):
     def _fetch(self) -> memoryview:
         if self._body.loaded:
             return memoryview(self._body.loaded_chunk())
-        if runs_on_loop():
+        if self._on_loop():
             raise RuntimeError(
                 "The body has not been loaded, and waiting for it here would block the event loop:"
                 " use 'await request.load_body()' first, or 'await request.stream.read()'."

@@ -222,6 +222,8 @@ class _Reading:
                 await pause()
                 await to_loop()
         finally:
+            # A cancellation may have met it on its way to the thread.
+            await to_loop()
             await self.source.aclose()
 
 

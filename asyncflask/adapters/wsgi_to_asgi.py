@@ -147,6 +147,11 @@ class _Connection:
     async def wait_for_disconnect(self) -> None:
         await self._any_body().wait_for_disconnect()
 
+    def give_up(self) -> None:
+        """Have nobody wait for more of the body."""
+        if self._body is not None:
+            self._body.give_up()
+
     def release(self) -> None:
         """Let go of the body, which nobody can read any more."""
         if self._body is not None:
@@ -193,6 +198,7 @@ class _Exchange:
             await _refuse(self._send, self._call.method, 503, RETRY_AFTER)
         except asyncio.CancelledError:
             production.leave(cancelled=True)
+            self._connection.give_up()
             raise
         finally:
             if not self._complete:
@@ -212,7 +218,7 @@ class _Exchange:
         if body.arrived:
             self._environ["wsgi.input"] = await body.load(None)
         else:
-            self._environ["wsgi.input"] = open_buffered(body.open())
+            self._environ["wsgi.input"] = open_buffered(body.open(blocking=True))
 
     async def _respond(self) -> None:
         piece = await self._production.take()

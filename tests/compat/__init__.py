@@ -1,1 +1,1 @@
-"""Runs Flask's own test suite, unmodified, on asyncflask: ``python -m tests.compat``."""
+"""Runs Flask's own tests, its examples' too, on asyncflask: ``python -m tests.compat``."""

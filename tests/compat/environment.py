@@ -27,10 +27,19 @@ INSTALL_TIMEOUT = 900
 
 @dataclass(frozen=True)
 class Suite:
-    """Where Flask's tests are and which interpreter runs them."""
+    """Where tests of Flask's are and which interpreter runs them."""
 
     folder: Path
     python: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and files."""
+        return self.folder.name
+
+    def example(self, name: str) -> Suite:
+        """Give the tests of one of Flask's examples."""
+        return Suite(self.folder / "examples" / name, self.python)
 
 
 @contextmanager

@@ -38,8 +38,19 @@ def _put_in_place() -> None:
     FlaskClient.transport = IMPLEMENTATION
 
 
-if IMPLEMENTATION != "flask":
+def _mount() -> None:
+    """Have the clients of the real Flask go through the bridges that mount an application."""
+    from flask import Flask
+
+    from .mounted import MountedClient
+
+    Flask.test_client_class = MountedClient
+
+
+if IMPLEMENTATION in ("wsgi", "asgi"):
     _put_in_place()
+elif IMPLEMENTATION == "mounted":
+    _mount()
 
 
 def _write(**record: t.Any) -> None:
@@ -94,7 +105,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish() -> None:
     """Note the end, and any module of the real Flask that came in by a back door."""
-    foreign = [] if IMPLEMENTATION == "flask" else _real_flask_modules()
+    foreign = _real_flask_modules() if IMPLEMENTATION in ("wsgi", "asgi") else []
     _write(end=True, foreign=foreign)
 
 

@@ -39,11 +39,12 @@ class Run:
 def run_suite(suite: Suite, implementation: str, selection: Sequence[str] = ()) -> Run:
     """Run the suite on one implementation.
 
-    :param implementation: ``"flask"`` for the real one, else the transport of asyncflask's client.
+    :param implementation: ``"flask"`` for the real one, ``"mounted"`` for the real one behind
+        the bridges, else the transport of asyncflask's client.
     :param selection: further arguments for pytest.
     """
-    run = Run(log=CACHE / f"{implementation}.log")
-    results = CACHE / f"{implementation}.jsonl"
+    run = Run(log=CACHE / f"{suite.name}-{implementation}.log")
+    results = run.log.with_suffix(".jsonl")
     results.unlink(missing_ok=True)
     run.log.unlink(missing_ok=True)
     for _ in range(MAX_CRASHES):
@@ -66,7 +67,8 @@ def _run_pytest(
     command: list[str | Path] = [suite.python.parent / "pytest", "-p", "tests.compat.plugin"]
     command += ["-p", "no:cacheprovider", "-p", "no:anyio", "--continue-on-collection-errors"]
     environment = os.environ | {
-        "PYTHONPATH": os.fspath(ROOT),
+        # The examples are not installed.
+        "PYTHONPATH": os.pathsep.join([os.fspath(ROOT), os.fspath(suite.folder)]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "COMPAT_IMPLEMENTATION": implementation,
         "COMPAT_RESULTS": os.fspath(results),

@@ -7,8 +7,7 @@ import functools
 import logging
 import typing as t
 
-from asyncflask import Blueprint
-from asyncflask import Flask
+import asyncflask
 
 from .drive import LIMIT
 
@@ -27,22 +26,28 @@ class Torn:
 
     :param colour: what hooks and views are, ``"sync"`` or ``"async"``.
     :param teardowns: what teardown functions are; ``"mixed"`` for one after the other.
+    :param framework: the module of the application, :mod:`asyncflask` or :mod:`flask`.
     """
 
-    def __init__(self, colour: str = "async", teardowns: str = "mixed") -> None:
+    def __init__(
+        self, colour: str = "async", teardowns: str = "mixed", framework: t.Any = asyncflask
+    ) -> None:
         self.colour = colour
+        self.framework = framework
         #: Every step's begin and end: the name, and ``"begins"``, ``"ends"`` or an error's name.
         self.log: list[tuple[str, str]] = []
         #: What each teardown function was told, by its name.
         self.told: dict[str, BaseException | None] = {}
+        #: Both of them for each time that :meth:`begin_anew` was called.
+        self.earlier: list[tuple[list[tuple[str, str]], dict[str, BaseException | None]]] = []
         self.logged: list[logging.LogRecord] = []
         #: The names of teardown functions that raise a :class:`Problem`.
         self.failing: set[str] = set()
         #: Called on the event loop in the middle of the step of that name.
         self.at: dict[str, t.Callable[[], object]] = {}
         self.loop = asyncio.get_running_loop()
-        self.app = Flask("app", root_path=".", static_folder=None)
-        self.bp = Blueprint("bp", "bp", root_path=".", url_prefix="/bp")
+        self.app = framework.Flask("app", root_path=".", static_folder=None)
+        self.bp = framework.Blueprint("bp", "bp", root_path=".", url_prefix="/bp")
         handler = logging.Handler()
         handler.emit = self.logged.append  # type: ignore[method-assign]
         self.app.logger.handlers, self.app.logger.propagate = [handler], False
@@ -89,10 +94,15 @@ class Torn:
         """Add the view."""
         self.bp.add_url_rule(rule, "view", self.step("view", does), **options)
 
-    def ready(self) -> Flask:
+    def ready(self) -> t.Any:
         """Give the application, complete."""
         self.app.register_blueprint(self.bp)
         return self.app
+
+    def begin_anew(self) -> None:
+        """Put aside what was noted: what is torn down from now on is so for the second time."""
+        self.earlier.append((self.log, self.told))
+        self.log, self.told = [], {}
 
     def check(
         self, told: Told | tuple[Told, ...], *order: str, interrupted: str | None = None

@@ -6,12 +6,12 @@ import typing as t
 
 import pytest
 
-from asyncflask import abort
-from asyncflask import redirect
 from asyncflask import request
 from asyncflask.pipeline.stages import ClientLeft
 from tests.kit.drive import Exchange
 from tests.kit.drive import LEAVE
+from tests.kit.endings import ENDS
+from tests.kit.endings import fail
 from tests.kit.leaks import no_tasks_left
 from tests.kit.torn import ORDER
 from tests.kit.torn import Problem
@@ -28,76 +28,7 @@ async def _no_tasks_left() -> t.AsyncIterator[None]:
         yield
 
 
-def fail(*args: t.Any) -> t.NoReturn:
-    raise Problem("a problem")
-
-
 # -- requests that end by themselves ------------------------------------------------------------
-
-
-def ok(torn: Torn) -> None:
-    torn.view(lambda: "ok")
-
-
-def aborts(torn: Torn) -> None:
-    torn.view(lambda: abort(418))
-
-
-def raises(torn: Torn) -> None:
-    torn.view(fail)
-
-
-def redirects(torn: Torn) -> None:
-    torn.view(lambda: redirect("/elsewhere"))
-
-
-def before_returns(torn: Torn) -> None:
-    torn.bp.before_request(torn.step("before", lambda: "early"))
-    torn.view(fail)
-
-
-def before_raises(torn: Torn) -> None:
-    torn.bp.before_request(torn.step("before", fail))
-    torn.view(fail)
-
-
-def after_raises(torn: Torn) -> None:
-    torn.bp.after_request(torn.step("after", fail))
-    torn.view(lambda: "ok")
-
-
-def handler_answers(torn: Torn) -> None:
-    torn.app.register_error_handler(Problem, torn.step("handler", lambda error: ("sorry", 400)))
-    torn.view(fail)
-
-
-def handler_raises(torn: Torn) -> None:
-    torn.app.register_error_handler(Problem, torn.step("handler", fail))
-    torn.view(fail)
-
-
-def handler_of_errors_raises(torn: Torn) -> None:
-    torn.app.register_error_handler(500, torn.step("handler", fail))
-    torn.view(fail)
-
-
-def returns_nonsense(torn: Torn) -> None:
-    torn.view(lambda: None)
-
-
-ENDS: list[tuple[t.Callable[[Torn], None], int, type[BaseException] | None]] = [
-    (ok, 200, None),
-    (aborts, 418, None),
-    (redirects, 302, None),
-    (raises, 500, Problem),
-    (before_returns, 200, None),
-    (before_raises, 500, Problem),
-    (after_raises, 500, Problem),
-    (handler_answers, 400, None),
-    (handler_raises, 500, Problem),
-    (handler_of_errors_raises, 0, Problem),
-    (returns_nonsense, 500, TypeError),
-]
 
 
 @each_colour

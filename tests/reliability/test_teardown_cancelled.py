@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import typing as t
 
 import anyio
@@ -11,9 +10,10 @@ import pytest
 
 from asyncflask import Flask
 from asyncflask import Response
-from asyncflask import stream_with_context
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
+from tests.kit.endings import check_stream
+from tests.kit.endings import streaming
 from tests.kit.leaks import no_tasks_left
 from tests.kit.torn import ORDER
 from tests.kit.torn import Problem
@@ -183,45 +183,6 @@ async def test_async_code_that_a_sync_teardown_waits_for_is_not_interrupted(
 
 
 # -- streams ------------------------------------------------------------------------------------
-
-
-def streaming(torn: Torn, colour: str, kept: bool, fails_at: int = -1) -> None:
-    """Have the view give a stream of three chunks."""
-
-    def chunks() -> t.Iterator[str]:
-        torn.log.append(("stream", "begins"))
-        try:
-            for number in range(3):
-                if number == fails_at:
-                    raise Problem("a problem")
-                yield "chunk"
-        finally:
-            torn.log.append(("stream", "ends"))
-
-    async def async_chunks() -> t.AsyncIterator[str]:
-        with contextlib.closing(chunks()) as source:
-            for chunk in source:
-                try:
-                    await asyncio.sleep(0)
-                    yield chunk
-                finally:
-                    # Whoever is interrupted cleans up in peace.
-                    await asyncio.sleep(0)
-
-    def view() -> t.Any:
-        stream = chunks() if colour == "sync" else async_chunks()
-        return Response(stream_with_context(stream) if kept else stream)
-
-    torn.view(view)
-
-
-def check_stream(torn: Torn, kept: bool, *told: type[BaseException] | None) -> None:
-    """Assert that a stream with context was torn down after its end, others before their begin."""
-    if not kept:
-        streams = [index for index, (name, _) in enumerate(torn.log) if name == "stream"]
-        assert streams in ([], [len(torn.log) - 2, len(torn.log) - 1]), torn.log
-        torn.log = [entry for entry in torn.log if entry[0] != "stream"]
-    torn.check(told if kept else (None,))
 
 
 each_stream = pytest.mark.parametrize("kept", [True, False], ids=["with context", "without"])
