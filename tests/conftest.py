@@ -25,11 +25,16 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide variables of the caller's shell that applications and commands read."""
-    for name in os.environ:
+def _clean_environment() -> t.Iterator[None]:
+    """Hide variables that applications and commands read, and undo what commands set."""
+    before = dict(os.environ)
+    for name in before:
         if name.startswith(("FLASK_", "WERKZEUG_")):
-            monkeypatch.delenv(name)
+            del os.environ[name]
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)
