@@ -10,6 +10,7 @@ import signal
 import threading
 import typing as t
 from pathlib import Path
+from queue import SimpleQueue
 
 import anyio
 import pytest
@@ -20,6 +21,7 @@ from asyncflask.lanes import adds_code
 from asyncflask.lanes import background_loop
 from asyncflask.lanes import io_workers
 from asyncflask.lanes import run_sync
+from asyncflask.lanes import Workers
 
 STAGES = ("before", "view", "error", "after", "teardown")
 COLOURS = list(itertools.product("sa", repeat=len(STAGES)))
@@ -536,6 +538,34 @@ class Mixin:
 
 class Mixed(Mixin, Base):
     pass
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_is_kept_is_there_when_none_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = 0
+
+    class Jobs(SimpleQueue[t.Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> t.Any:
+            nonlocal waits
+            waits += 1
+            if waits == 3:
+                waited.set()
+            return super().get(timeout=0.01 if waits < 3 else timeout)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    waited = threading.Event()
+    workers = Workers()
+    workers._jobs = Jobs()
+    workers.keep_thread()
+    assert await asyncio.to_thread(waited.wait, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        name = await run_sync(workers, lambda: threading.current_thread().name)
+    assert name == "asyncflask-worker"
 
 
 def test_a_class_of_the_user_s_that_adds_nothing_but_data_adds_no_code() -> None:

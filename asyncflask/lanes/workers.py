@@ -39,6 +39,14 @@ class Job(t.Protocol):
         """Tell whoever waits that the work is done; called once the slot is free again."""
 
 
+class _Nothing:
+    def run(self, worker: Worker | None) -> bool:
+        return False
+
+    def deliver(self) -> None:
+        pass
+
+
 class QueueFull(Exception):
     """There is no thread for a job, and it may not wait for one, or has waited too long."""
 
@@ -94,6 +102,8 @@ class Workers:
         self._busy = 0
         # Workers in (or on their way to) the shared queue, less the jobs put there for them.
         self._idle = 0
+        # Of which so many live on.
+        self._kept = 0
         self._spare: Workers | None = None
         _every_pool.add(self)
 
@@ -125,6 +135,14 @@ class Workers:
                 del self._backlog[job]
             spare = self._spare
         return waits or (spare is not None and spare.withdraw(job))
+
+    def keep_thread(self) -> None:
+        """Have a thread at hand from now on, also at a time when none can be started."""
+        with self._lock:
+            self._kept = 1
+            hire = not (self._busy or self._idle)
+        if hire:
+            self.submit(_Nothing())
 
     def rest(self) -> None:
         """Give up the calling worker's slot while it waits for something else."""
@@ -237,7 +255,7 @@ class Workers:
             except Empty:
                 with self._lock:
                     # No idle worker uncounted for: a job is on its way to this very thread.
-                    if self._idle:
+                    if self._idle > self._kept:
                         self._idle -= 1
                         return None
 
