@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import typing as t
 from wsgiref.validate import validator
 
+import anyio
 import flask
 import pytest
 from starlette.applications import Starlette
@@ -278,6 +280,67 @@ async def test_a_mounted_application_need_not_know_lifespans() -> None:
     app.mount("/plain", plain)
     async with Lifespan(app):
         assert (await fetch(app, "GET", "/plain")).text == "plain"
+
+
+async def test_an_application_that_is_mounted_twice_has_one_lifespan() -> None:
+    log.clear()
+    app, starlette, ours = Flask(__name__), Starlette(lifespan=lifespan), Flask("ours")
+    starlette.add_route("/see/{word}", see_starlette, name="see")
+    ours.before_serving(lambda: log.append("ours start"))
+    ours.after_serving(lambda: log.append("ours stop"))
+    for path, host in (("/a", None), ("/b", None), ("/a", "example.com")):
+        app.mount(path, starlette, host=host)
+        app.mount(f"/ours{path}", ours, host=host)
+    async with Lifespan(app):
+        assert sorted(log) == ["ours start", "start"]
+        for path in ("/a", "/b"):
+            assert (await fetch(app, "GET", f"{path}/see/x")).json["state"] == "yes"
+    assert sorted(log[2:]) == ["ours stop", "stop"]
+
+
+@pytest.mark.parametrize("kind", ["returns", "fails"])
+async def test_a_mounted_application_may_end_before_it_is_stopped(kind: str) -> None:
+    async def brief(scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        if kind == "fails":
+            raise LookupError("it fails")
+
+    app = Flask(__name__)
+    app.mount("/brief", brief, protocol="asgi")
+    serving = Lifespan(app)
+    await serving.start()
+    answer = await serving.stop()
+    if kind == "returns":
+        assert answer == {"type": "lifespan.shutdown.complete"}
+    else:
+        assert answer["type"] == "lifespan.shutdown.failed" and "it fails" in answer["message"]
+
+
+async def test_a_mounted_applications_requests_end_before_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, looked, sleep = asyncio.Event(), asyncio.Event(), anyio.sleep
+
+    async def look(seconds: float) -> None:
+        looked.set()
+        await sleep(seconds)
+
+    async def wait(request: StarletteRequest) -> JSONResponse:
+        entered.set()
+        await asyncio.wait_for(looked.wait(), 3)
+        log.append("view ends")
+        return JSONResponse({})
+
+    log.clear()
+    monkeypatch.setattr(anyio, "sleep", look)
+    app = Flask(__name__)
+    app.mount("/", Starlette(routes=[Route("/wait", wait)], lifespan=lifespan))
+    async with Lifespan(app):
+        task = asyncio.create_task(fetch(app, "GET", "/wait"))
+        await asyncio.wait_for(entered.wait(), 10)
+    assert (await task).status == 200
+    assert log == ["start", "view ends", "stop"]
 
 
 async def test_a_websocket_reaches_a_mounted_application(app: Flask) -> None:

@@ -11,7 +11,7 @@ if t.TYPE_CHECKING:
     from starlette.types import Message
     from starlette.types import Scope
 
-GRACE: t.Final = 1.0
+END_TIMEOUT: t.Final = 1.0
 """Seconds that an application gets to end by itself once it is over, before it is cancelled."""
 
 Spawn: t.TypeAlias = t.Callable[[t.Callable[[], t.Coroutine[t.Any, t.Any, None]]], object]
@@ -46,7 +46,7 @@ class LifespanRunner:
         self.state = {}
         self._answers: dict[str, Message] = {}
         self._error: Exception | None = None
-        self._ended = False
+        self._ended = self._returned = False
         self._changed = anyio.Event()
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -79,6 +79,7 @@ class LifespanRunner:
         try:
             with self._scope:
                 await self._app(scope, self._receive, self._send)
+                self._returned = True
         except Exception as exc:
             self._error = exc
         finally:
@@ -110,6 +111,9 @@ class LifespanRunner:
         answer = self._answers.get(phase)
         if answer is not None and answer["type"] == f"lifespan.{phase}.complete":
             return True
+        if answer is None and phase == "shutdown" and self._returned:
+            # There is nothing left of it to be stopped.
+            return True
         if answer is None and not (self._required or phase == "shutdown"):
             return False
         await self._end()
@@ -125,7 +129,7 @@ class LifespanRunner:
                 await self._wait_for_end()
 
     async def _wait_for_end(self) -> None:
-        with anyio.move_on_after(GRACE):
+        with anyio.move_on_after(END_TIMEOUT):
             while not self._ended:
                 await self._changed.wait()
                 self._changed = anyio.Event()

@@ -56,7 +56,13 @@ class Mount:
         self.protocol = protocol or protocol_of(app)
         self._outer = outer
         self._wsgi_path = as_latin1(self.path)
-        self.lifespan = LifespanRunner(app, required=False) if self.protocol != WSGI else None
+        self.lifespan = None if self.protocol == WSGI else self._find_lifespan()
+
+    def _find_lifespan(self) -> LifespanRunner:
+        for other in self._outer._mounts:
+            if other.app is self.app and other.lifespan is not None:
+                return other.lifespan
+        return LifespanRunner(self.app, required=False)
 
     @property
     def is_fallback(self) -> bool:
@@ -96,11 +102,20 @@ class Mount:
     def _wsgi_app(self) -> t.Callable[..., t.Iterable[bytes]]:
         return AsgiToWsgi(self._with_state) if self.protocol == ASGI else self.app
 
-    def _with_state(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
+    async def _with_state(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call an ASGI application with the state that its own lifespan has left."""
         lifespan = t.cast(LifespanRunner, self.lifespan)
         scope["state"] = lifespan.state.copy()
-        return t.cast("t.Awaitable[None]", self.app(scope, receive, send))
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # Its lifespan ends with the outer one's, which waits for requests.
+        under_way, request = self._outer._under_way, object()
+        under_way.add(request)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            under_way.discard(request)
 
 
 def is_below(path: str, prefix: str) -> bool:
