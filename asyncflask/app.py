@@ -15,11 +15,11 @@ from werkzeug.routing import Rule as Rule
 from .adapters.asgi import handle_http
 from .adapters.background import begin_serving
 from .adapters.lifespan import handle_lifespan
-from .adapters.lifespan import is_serving
 from .adapters.mounts import Mount
 from .adapters.mounts import mount_for_environ
 from .adapters.mounts import mount_for_scope
 from .adapters.mounts import precedence
+from .adapters.process import is_serving
 from .adapters.wsgi import handle_environ
 from .adapters.wsgi_to_asgi import WsgiToAsgi
 from .application import App as App

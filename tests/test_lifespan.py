@@ -18,7 +18,7 @@ from asyncflask import Blueprint
 from asyncflask import current_app
 from asyncflask import Flask
 from asyncflask import request
-from asyncflask.adapters.lifespan import GRACE
+from asyncflask.adapters.lifespan import DRAIN_TIMEOUT
 from tests.kit.drive import fetch
 from tests.kit.drive import Lifespan
 from tests.kit.leaks import no_tasks_left
@@ -125,7 +125,7 @@ async def test_a_request_from_before_the_start_is_not_waited_for(app: Flask) -> 
     # In a process that has forked, one of the parent's never ends.
     task = asyncio.create_task(fetch(app))
     await started.wait()
-    with anyio.fail_after(GRACE / 2):
+    with anyio.fail_after(DRAIN_TIMEOUT / 2):
         async with Lifespan(app):
             pass
     go_on.set()

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import importlib
 import logging
-import os
 import threading
 import typing as t
-import weakref
 
 from ..lanes import loop_for_here
 from ..lanes import works_for_request
 from .lifespan import has_lifespan
-from .lifespan import is_serving
-from .lifespan import note_serving
 from .lifespan_runner import LifespanRunner
+from .process import is_serving
+from .process import note_serving
+from .process import this_process
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -34,39 +34,6 @@ STOP_TIMEOUT: t.Final = 30.0
 _logger = logging.getLogger(__name__)
 
 
-class _Process:
-    """What belongs to this process; a forked one gets its own."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.starting: weakref.WeakKeyDictionary[Flask, threading.Lock] = (
-            weakref.WeakKeyDictionary()
-        )
-        self.running: list[_Started] = []
-
-    def lock_of(self, app: Flask) -> threading.Lock:
-        with self.lock:
-            return self.starting.setdefault(app, threading.Lock())
-
-
-class _Started(t.NamedTuple):
-    runner: LifespanRunner
-    loop: asyncio.AbstractEventLoop
-    tasks: list[asyncio.Task[None]]
-
-
-_process = _Process()
-
-
-def _renew_after_fork() -> None:
-    global _process
-    _process = _Process()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
-
-
 def begin_serving(app: Flask, environ: WSGIEnvironment) -> None:
     """Run what an application does before serving, if this process has not; others wait for it.
 
@@ -76,29 +43,102 @@ def begin_serving(app: Flask, environ: WSGIEnvironment) -> None:
     :raises RuntimeError: if it fails. What was done is undone then, and the next request tries
         again.
     """
-    if works_for_request() or TESTING in environ:
+    if TESTING in environ:
         return
-    with _process.lock_of(app):
+    if works_for_request():
+        _warn_of_no_lifespan(app)
+        return
+    with this_process().lock_of(app):
         if is_serving(app):
             return
         if has_lifespan(app):
             _start(app)
-        else:
-            note_serving(app)
+        note_serving(app)
+
+
+def _warn_of_no_lifespan(app: Flask) -> None:
+    """Tell once of an application inside another one's request whose lifespan nobody runs."""
+    # What came in by its own ASGI face is the server's to start, or a test client's.
+    if not app._serving and has_lifespan(app) and this_process().warns_of(app):
+        _logger.warning(
+            "%r gets requests from inside of another application, and nothing runs what it does"
+            " before and after serving. Put it there by mount() of an asyncflask application,"
+            " without protocol='wsgi', to have it run with that one's lifespan.",
+            app,
+        )
 
 
 def _start(app: Flask) -> None:
-    loop = loop_for_here("before_serving")
-    started = _Started(LifespanRunner(app), loop, [])
+    process = this_process()
+    run = process.runs.get(app)
+    if run is None or run.failed:
+        run = Run(app)
+        # Some versions of Python, such as 3.12.1, start no thread once the process is ending.
+        app._workers.keep_thread()
+        with process.lock:
+            if not process.ends_runs:
+                _at_exit(end_serving)
+                process.ends_runs = True
+            # Before it starts: a signal may have this thread not wait for it, but leave.
+            process.runs[app] = run
+    try:
+        run.start()
+    finally:
+        if run.failed:
+            with process.lock:
+                process.runs.pop(app, None)
 
-    def spawn(run: t.Callable[[], t.Coroutine[t.Any, t.Any, None]]) -> None:
-        started.tasks.append(asyncio.create_task(run()))
 
-    asyncio.run_coroutine_threadsafe(started.runner.start(spawn), loop).result()
-    with _process.lock:
-        if not _process.running:
-            _at_exit(_end_serving)
-        _process.running.append(started)
+class Run:
+    """A lifespan on a loop of another thread.
+
+    :param app: the application.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._runner = LifespanRunner(app)
+        self._loop = loop_for_here("before_serving")
+        self._starting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has been started in vain."""
+        starting = self._starting
+        return starting is not None and starting.done() and not self._runner.running
+
+    def start(self) -> None:
+        """Start it, if that was not begun, and wait for it.
+
+        :raises RuntimeError: if the application fails to start.
+        """
+        # As under an ASGI server, it has nothing of a request's.
+        context = contextvars.Context()
+        context.run(asyncio.run_coroutine_threadsafe, self._start(), self._loop).result()
+
+    def stop(self) -> None:
+        """Stop it, though it may not have started yet, and wait for it.
+
+        :raises Exception: what goes wrong.
+        """
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(STOP_TIMEOUT)
+
+    async def _start(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._runner.start(self._spawn))
+        await self._starting
+
+    def _spawn(self, run: t.Callable[[], t.Coroutine[t.Any, t.Any, None]]) -> None:
+        self._tasks.append(asyncio.create_task(run()))
+
+    async def _stop(self) -> None:
+        if self._starting is None:
+            return
+        # Without effect on one that has started.
+        self._starting.cancel()
+        await asyncio.wait([self._starting])
+        await self._runner.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _at_exit(function: t.Callable[[], None]) -> None:
@@ -108,10 +148,10 @@ def _at_exit(function: t.Callable[[], None]) -> None:
     getattr(threading, "_register_atexit", atexit.register)(function)
 
 
-def _end_serving() -> None:
-    while _process.running:
-        runner, loop, _ = _process.running.pop()
+def end_serving() -> None:
+    """Run what applications do after serving, the latest first; what fails is logged."""
+    while (run := this_process().take_run()) is not None:
         try:
-            asyncio.run_coroutine_threadsafe(runner.stop(), loop).result(STOP_TIMEOUT)
+            run.stop()
         except Exception:
             _logger.exception("What belongs after serving has failed.")

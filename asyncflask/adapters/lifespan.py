@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import traceback
 import typing as t
 
@@ -13,6 +12,7 @@ import anyio
 from ..lanes import colour_of
 from ..lanes import run_sync
 from ..lanes import SYNC
+from .process import note_serving
 
 if t.TYPE_CHECKING:
     from starlette.types import Receive
@@ -21,36 +21,12 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
 
-GRACE: t.Final = 5.0
-"""Seconds that the shutdown waits for requests which the server has given up, and cancelled."""
+DRAIN_TIMEOUT: t.Final = 5.0
+"""Seconds that the shutdown waits for requests which are under way all the same."""
 PAUSE: t.Final = 0.01
 """Seconds between two looks at them."""
 
 _END: t.Final = object()
-
-
-class _Process:
-    """Stands for this process; a forked one has another."""
-
-    here = object()
-
-
-def _renew_after_fork() -> None:
-    _Process.here = object()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
-
-
-def is_serving(app: Flask) -> bool:
-    """Tell whether an application has done, in this process, what it does before serving."""
-    return app._serves_in is _Process.here
-
-
-def note_serving(app: Flask, serving: bool = True) -> None:
-    """Note whether it has."""
-    app._serves_in = _Process.here if serving else None
 
 
 def has_lifespan(app: Flask) -> bool:
@@ -149,8 +125,8 @@ class Serving:
         :param error: what ended the serving, if it is not the server's wish.
         :raises BaseExceptionGroup: with everything that went wrong, if that is more than one.
         """
-        note_serving(self._app, False)
         await self._drain()
+        note_serving(self._app, False)
         ctx = self._app.app_context()
         await ctx.push_async()
         self._ends.insert(0, ctx.pop_async)
@@ -167,8 +143,11 @@ class Serving:
             raise BaseExceptionGroup("Several functions failed that run after serving.", errors)
 
     async def _drain(self) -> None:
-        """Wait for requests that tear down still; a server may end as soon as this has ended."""
-        with anyio.move_on_after(GRACE):
+        """Wait for requests that the server goes on with, or has cancelled and which tear down.
+
+        A server may end as soon as this has ended.
+        """
+        with anyio.move_on_after(DRAIN_TIMEOUT):
             while self._app._under_way - self._others:
                 await anyio.sleep(PAUSE)
 
@@ -195,7 +174,8 @@ class Serving:
         state.update(yielded)
 
     async def _start_mounted(self) -> None:
-        lifespans = [mount.lifespan for mount in self._app._mounts if mount.lifespan is not None]
+        # Mounts of the same application have one together.
+        lifespans = dict.fromkeys(mount.lifespan for mount in self._app._mounts if mount.lifespan)
         if not lifespans:
             return
         group = anyio.create_task_group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import io
 import typing as t
 
@@ -14,6 +15,7 @@ from ..lanes import to_thread
 from ..pipeline import stages
 from ..wrappers import Response
 from . import wire
+from .bridges import AsgiResponse
 from .bridges import AsgiToWsgi
 from .environ import check_framing
 
@@ -35,8 +37,23 @@ def handle_environ(
 
     Async stages run on the process's background loop; a request without any touches no loop.
     """
-    context = contextvars.copy_context()
-    driver = ThreadDriver(context)
+    driver = ThreadDriver(contextvars.copy_context())
+    body = None
+    under_way = app._under_way
+    under_way.add(driver)
+    try:
+        body = _respond(app, driver, environ, start_response)
+    finally:
+        if isinstance(body, _OpenBody):
+            body.when_closed = functools.partial(under_way.discard, driver)
+        else:
+            under_way.discard(driver)
+    return body
+
+
+def _respond(
+    app: Flask, driver: ThreadDriver, environ: WSGIEnvironment, start_response: StartResponse
+) -> t.Iterable[bytes]:
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
     ctx.request.routing_exception = check_framing(environ)
@@ -53,7 +70,7 @@ def handle_environ(
     except wire.InvalidHeader as exc:
         _close(driver, response)
         wire.name_request(exc, ctx.request)
-        context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
+        driver.lane.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
         response = Response(wire.ERROR, 500, mimetype="text/plain")
         headers = list(response.headers)
     except BaseException:
@@ -123,10 +140,47 @@ def _send_itself(
     encoded = [wire.encode_header(pair) for pair in headers]
     # The request's body has been read by then, or will never be.
     environ = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
-    return AsgiToWsgi(wire.under_headers(response, encoded))(environ, start_response)
+    asgi_app = AsgiToWsgi(wire.under_headers(response, encoded))
+    return _OwnBody(asgi_app(environ, start_response))
 
 
-class _NoBody:
+class _OpenBody:
+    """A body whose request is not over before it is closed."""
+
+    when_closed: t.Callable[[], None] | None = None
+
+    def close(self) -> None:
+        try:
+            self._close()
+        finally:
+            self._note_end()
+
+    def __del__(self) -> None:
+        # The server may not have closed it.
+        self._note_end()
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+    def _note_end(self) -> None:
+        if self.when_closed is not None:
+            self.when_closed()
+
+
+class _OwnBody(_OpenBody):
+    """That of a response which sends itself."""
+
+    def __init__(self, body: AsgiResponse) -> None:
+        self._body = body
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        return self._body
+
+    def _close(self) -> None:
+        self._body.close()
+
+
+class _NoBody(_OpenBody):
     """Is empty, and closes the response whose body is not sent."""
 
     def __init__(self, driver: ThreadDriver, response: Response) -> None:
@@ -136,11 +190,11 @@ class _NoBody:
     def __iter__(self) -> t.Iterator[bytes]:
         return iter(())
 
-    def close(self) -> None:
+    def _close(self) -> None:
         _close(self._driver, self._response)
 
 
-class _Body:
+class _Body(_OpenBody):
     """Iterates over a body, and closes it, in the request's Context."""
 
     def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
@@ -156,11 +210,11 @@ class _Body:
     def __next__(self) -> bytes:
         return _counted(self._run(next, self._iterator, _END), self._tally)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._run(self._response.close)
 
 
-class _AsyncBody:
+class _AsyncBody(_OpenBody):
     """Fetches the chunks of an async body from the loop, one when the server asks for one."""
 
     def __init__(self, driver: ThreadDriver, response: Response, tally: wire.Tally) -> None:
@@ -178,7 +232,7 @@ class _AsyncBody:
         self._advance()
         return _counted(self._reading.chunk, self._tally)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._reading.closing = True
         try:
             self._advance()
@@ -190,6 +244,7 @@ class _AsyncBody:
             # The server has not closed it.
             self._reading.closing = True
             self._driver.drop()
+        super().__del__()
 
     def _advance(self) -> None:
         self._reading.chunk = _END
