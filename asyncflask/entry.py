@@ -14,6 +14,8 @@ import sys
 import typing as t
 from abc import ABCMeta
 
+from .adapters.protocols import takes
+
 _ENTRIES: t.Final = frozenset({"__call__", "wsgi_app"})
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
@@ -74,19 +76,7 @@ def is_own_wsgi_app(app: t.Any) -> bool:
 
 
 def _takes_environ_only(function: t.Callable[..., t.Any]) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return False
-    return _fits(signature, 3) and not _fits(signature, 4)
-
-
-def _fits(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True
+    return takes(function, 3) and not takes(function, 4)
 
 
 def _for_both(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:

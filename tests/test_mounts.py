@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 
 import asyncflask
 from asyncflask import Flask
-from asyncflask.adapters.mounts import protocol_of
+from asyncflask.adapters.protocols import protocol_of
 from tests.kit.drive import fetch
 from tests.kit.drive import Lifespan
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import typing as t
 
 from werkzeug.exceptions import HTTPException
@@ -14,6 +13,10 @@ from .environ import as_latin1
 from .environ import joined_headers
 from .environ import route_path
 from .lifespan_runner import LifespanRunner
+from .protocols import ASGI
+from .protocols import BOTH
+from .protocols import protocol_of
+from .protocols import WSGI
 from .wsgi_to_asgi import WsgiToAsgi
 
 if t.TYPE_CHECKING:
@@ -28,9 +31,6 @@ if t.TYPE_CHECKING:
     from ..app import Flask
     from ..wrappers import Request
 
-ASGI: t.Final = "asgi"
-WSGI: t.Final = "wsgi"
-BOTH: t.Final = "both"
 
 
 class Mount:
@@ -92,11 +92,10 @@ class Mount:
 
     @functools.cached_property
     def _asgi_app(self) -> ASGIApp:
-        return (
-            WsgiToAsgi(self.app, workers=self._outer._workers)
-            if self.protocol == WSGI
-            else self._with_state
-        )
+        if self.protocol != WSGI:
+            return self._with_state
+        timeout = self._outer.config["BODY_TIMEOUT"]
+        return WsgiToAsgi(self.app, workers=self._outer._workers, body_timeout=timeout)
 
     @functools.cached_property
     def _wsgi_app(self) -> t.Callable[..., t.Iterable[bytes]]:
@@ -121,39 +120,6 @@ class Mount:
 def is_below(path: str, prefix: str) -> bool:
     """Tell whether a path is a prefix, or below it; it ends at a slash only."""
     return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
-
-
-def protocol_of(app: t.Any) -> str:
-    """Find out which protocol an application speaks.
-
-    :raises TypeError: if that cannot be told.
-    """
-    if hasattr(app, "asgi_app") and hasattr(app, "wsgi_app"):
-        return BOTH
-    function = app
-    while isinstance(function, functools.partial):
-        function = function.func
-    if _is_async(function) or _is_async(getattr(function, "__call__", None)):  # noqa: B004
-        return ASGI
-    fitting = [kind for kind, count in ((WSGI, 2), (ASGI, 3)) if _takes(app, count)]
-    if len(fitting) != 1:
-        raise TypeError(
-            f"mount() cannot tell whether {app!r} is an ASGI or a WSGI application: say it, as in"
-            " mount(path, app, protocol='wsgi')."
-        )
-    return fitting[0]
-
-
-def _is_async(function: t.Any) -> bool:
-    return inspect.iscoroutinefunction(function)
-
-
-def _takes(function: t.Any, count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def mount_for_scope(app: Flask, scope: Scope) -> Mount | None:
