@@ -9,8 +9,8 @@ from flask import Flask
 from flask import render_template_string
 from flask.views import MethodView
 from flask_login import current_user
-from flask_login import fresh_login_required
 from flask_login import FlaskLoginClient
+from flask_login import fresh_login_required
 from flask_login import login_required
 from flask_login import login_user
 from flask_login import LoginManager

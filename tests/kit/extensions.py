@@ -129,24 +129,34 @@ def run_apart(path: Path, functions: list[str]) -> tuple[list[Outcome], str]:
 
     :returns: what became of each test, and what pytest printed.
     """
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
+    # The plugin of Hypothesis, which takes a second to load, has nothing to do there.
+    command += ["-p", "no:hypothesispytest", "-p", "tests.kit.as_flask"]
+    command += ["-c", f"{ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
+    command += [f"{path}::{function}" for function in functions]
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = Path(folder, "outcomes")
+        outcomes, output = Path(folder, "outcomes"), Path(folder, "output")
         outcomes.touch()
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
-        command += ["-p", "tests.kit.as_flask", f"--outcomes-to={outcomes}"]
-        command += [f"{path.relative_to(ROOT).as_posix()}::{function}" for function in functions]
-        output = Path(folder, "output")
         with output.open("wb") as stream:
-            subprocess.run(
-                command,
-                cwd=ROOT,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                timeout=TIMEOUT,
-                check=False,
-            )
+            end = _run([*command, f"--outcomes-to={outcomes}"], stream)
         lines = outcomes.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines], output.read_text(errors="replace")
+        return [json.loads(line) for line in lines], output.read_text(errors="replace") + end
+
+
+def _run(command: list[str], stream: t.IO[bytes]) -> str:
+    """Run a program, and tell if it did not end by itself."""
+    try:
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        return f"{exc}"
+    return ""
 
 
 class _Table:
