@@ -9,7 +9,7 @@ PORT ?= 8000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test reliability soak fuzz lint compat bench clean
+.PHONY: help demo test reliability extensions soak fuzz lint compat bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -19,11 +19,14 @@ demo: $(VENV)/.installed ## serve the example application (PORT=8000)
 	@echo "The example application is on http://$(HOST):$(PORT) (Ctrl-C ends it)"
 	@exec $(BIN)/uvicorn --app-dir examples --host $(HOST) --port $(PORT) blog:app --timeout-graceful-shutdown 2
 
-test: $(VENV)/.installed-test ## run the tests (ARGS="tests/test_x.py -k name")
+test: $(VENV)/.installed-test $(VENV)/.installed-extensions ## run the tests (ARGS="tests/test_x.py -k name")
 	$(BIN)/python -m pytest $(ARGS)
 
-reliability: $(VENV)/.installed-test ## run all tests and write the table of docs/reliability.md
+reliability: $(VENV)/.installed-test $(VENV)/.installed-extensions ## run all tests and write the table of docs/reliability.md
 	$(BIN)/python -m pytest --reliability-table=docs/reliability.md $(ARGS)
+
+extensions: $(VENV)/.installed-test $(VENV)/.installed-extensions ## run the tests of extensions and write the table of docs/extensions.md
+	$(BIN)/python -m pytest tests/extensions --extensions-table=docs/extensions.md $(ARGS)
 
 soak: $(VENV)/.installed-test ## make a million requests and see what they leave behind (10 minutes)
 	$(BIN)/python -m tests.kit.soak $(ARGS)

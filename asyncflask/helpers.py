@@ -28,6 +28,7 @@ from .globals import request
 from .globals import request_ctx
 from .globals import session
 from .lanes import is_async
+from .lanes import run_awaitable
 from .lanes import runs_on_loop
 from .signals import message_flashed
 
@@ -254,10 +255,14 @@ async def _do_nothing_async() -> None:
 def make_response(*args: t.Any) -> Response:
     """Make a response of whatever a view may return, to set headers or cookies on it.
 
-    :param args: nothing for an empty response, one value, or the parts of a tuple.
+    :param args: nothing for an empty response, one value, or the parts of a tuple. In sync code
+        the value may be what calling an async view gives, which is waited for.
     """
     if not args:
         return current_app.response_class()
+    if hasattr(args[0], "__await__") and not runs_on_loop():
+        # Decorators that know of no async views call it with what those return.
+        args = (run_awaitable(args[0]), *args[1:])
     return current_app.make_response(args[0] if len(args) == 1 else args)
 
 

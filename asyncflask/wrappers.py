@@ -202,8 +202,8 @@ class Request(RequestHead):
         if not has_input(self.environ, self.content_length):
             self._loaded = True
             return
-        if "form" in self.__dict__ or getattr(self, "_cached_data", None) is not None:
-            # A sync hook has read it.
+        if self._is_read():
+            # By a sync hook.
             self.stream = io.BytesIO()
             if self._kept_size() > PARSE_OFF_LOOP:
                 self._parse_ahead()
@@ -435,6 +435,13 @@ class Request(RequestHead):
             self._json_error = exc.with_traceback(None)
         else:
             self._cached_json = (value, value)
+
+    def _is_read(self) -> bool:
+        """Tell whether a WSGI body has been read as data, or parsed as a form."""
+        if getattr(self, "_cached_data", None) is not None:
+            return True
+        # Who asks for a form where there is none leaves the body where it was.
+        return "form" in self.__dict__ and bool(self.__dict__["stream"].tell())
 
     def _kept_size(self) -> int:
         """Count the bytes that a sync hook has read, which may still be parsed."""

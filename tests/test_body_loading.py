@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import tempfile
 import threading
@@ -571,6 +572,35 @@ async def test_what_a_sync_hook_has_read_is_parsed_off_the_loop(
     answer = await send(app, transport, BIG[content_type], -1, content_type)
     assert answer == (200, b"307200")
     assert threads and not threads & loops
+
+
+@both_transports
+@pytest.mark.parametrize("body", [b'{"a": "b"}', BIG["application/json"]], ids=["small", "big"])
+async def test_a_sync_hook_that_looks_for_a_form_leaves_what_is_none(
+    app: Flask, body: bytes, transport: str
+) -> None:
+    hooks = []
+    app.before_request(lambda: hooks.append(dict(request.form)))
+
+    async def view() -> bytes:
+        assert request.get_json() == json.loads(body)
+        return request.get_data()
+
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    assert await send(app, transport, body, -1, "application/json") == (200, body)
+    assert hooks == [{}]
+
+
+@both_transports
+async def test_limits_hold_for_what_a_sync_hook_took_for_a_form(app: Flask, transport: str) -> None:
+    app.config["MAX_BUFFERED_BODY"] = 10
+    app.before_request(lambda: request.form.get("token"))
+
+    async def view() -> bytes:
+        return request.get_data()
+
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+    assert (await send(app, transport, b"x" * 11, -1, "text/plain"))[0] == 413
 
 
 @both_transports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import importlib
 import io
@@ -363,6 +364,22 @@ def test_teardown_after_an_async_stream_stays_off_the_loop(app: Flask) -> None:
 
 
 # -- responses, URLs and errors --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_make_response_waits_for_an_async_view_in_sync_code(app: Flask, transport: str) -> None:
+    async def view() -> t.Any:
+        return request.get_json(), 201
+
+    @functools.wraps(view)
+    def decorated() -> Response:
+        response = make_response(view())
+        response.headers["X-A"] = "b"
+        return response
+
+    app.add_url_rule("/", view_func=decorated, methods=["POST"])
+    answer = app.test_client(transport=transport).post("/", json=[1])
+    assert (answer.status_code, answer.json, answer.headers["X-A"]) == (201, [1], "b")
 
 
 def test_make_response_takes_what_a_view_returns(app: Flask) -> None:

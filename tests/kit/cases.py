@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from .lint import Lint
+from .pages import replace_table
 
 #: The cases by their ids, and what each is about.
 CASES: dict[str, str] = tomllib.loads(
     Path(__file__).with_name("cases.toml").read_text(encoding="utf-8")
 )["cases"]
-BEGIN = "<!-- table: begin -->"
-END = "<!-- table: end -->"
 
 Figure: t.TypeAlias = t.Callable[[str], None]
 
@@ -83,13 +82,9 @@ class _Table:
     def pytest_sessionfinish(self) -> None:
         """Write the table."""
         self._figures["A45"].append(f"{Lint.checked:,} requests in process without a violation")
-        page = self._path.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
         rows = [self._row(case) for case in CASES]
         head = ["| case | what | tests | measured |", "|---|---|---|---|"]
-        table = "\n".join([BEGIN, *head, *rows, END])
-        self._path.write_text(before + table + after, encoding="utf-8")
+        replace_table(self._path, [*head, *rows])
 
     def _row(self, case: str) -> str:
         by_file: dict[str, int] = defaultdict(int)
