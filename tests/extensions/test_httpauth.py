@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import typing as t
 
@@ -122,8 +123,6 @@ def test_digests_are_checked_against_the_nonce_in_the_session(
 
 def digest(password: str, parts: dict[str, str]) -> Authorization:
     def md5(text: str) -> str:
-        import hashlib
-
         return hashlib.md5(text.encode()).hexdigest()
 
     realm, nonce = parts["realm"], parts["nonce"]
