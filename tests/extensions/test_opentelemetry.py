@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import flask
 import pytest
@@ -79,6 +82,19 @@ def app(
     FlaskInstrumentor.uninstrument_app(app)
 
 
+def meeting(colour: str) -> t.Callable[[], t.Any]:
+    """Give what a view waits with until two requests are in it."""
+    barrier, both, seen = threading.Barrier(2, timeout=10), asyncio.Event(), []
+
+    async def meet() -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            both.set()
+        await asyncio.wait_for(both.wait(), 10)
+
+    return barrier.wait if colour == "def" else meet
+
+
 def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     finished = spans.get_finished_spans()
     names = {span.name: span for span in finished}
@@ -115,6 +131,31 @@ def test_requests_after_one_another_have_traces_of_their_own(client: t.Any, span
     requests = [span for span in spans.get_finished_spans() if span.name != "work"]
     assert len({span.context.trace_id for span in requests}) == 3
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_requests_at_the_same_time_do_not_mix(
+    app: Flask, way: tuple[str, str], provider: t.Any, spans: t.Any
+) -> None:
+    meet, tracer = meeting(way[1]), provider.get_tracer("views")
+
+    def view(name: str) -> str:
+        meet()
+        with tracer.start_as_current_span(name):
+            return name
+
+    async def view_async(name: str) -> str:
+        await meet()
+        with tracer.start_as_current_span(name):
+            return name
+
+    app.add_url_rule("/meet/<name>", view_func=view if way[1] == "def" else view_async)
+    with ThreadPoolExecutor(2) as pool:
+        clients = [app.test_client(transport=way[0]) for _ in range(2)]  # type: ignore[call-arg]
+        list(pool.map(lambda client, name: client.get(f"/meet/{name}"), clients, "ab"))
+    finished = spans.get_finished_spans()
+    targets = {span.context.span_id: span.attributes.get("http.target") for span in finished}
+    parents = {span.name: span.parent and targets[span.parent.span_id] for span in finished}
+    assert (parents["a"], parents["b"]) == ("/meet/a", "/meet/b")
 
 
 def test_an_error_is_in_its_span(client: t.Any, spans: t.Any) -> None:

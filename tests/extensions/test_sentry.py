@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sentry_sdk
@@ -118,6 +121,34 @@ def test_what_one_request_tags_is_not_on_the_next(client: t.Any, sent: Sent) -> 
     (event,) = events(sent)
     assert event["message"] == "noted" and "divided by" not in event.get("tags", {})
     assert event["request"]["url"] == "http://localhost/note"
+
+
+def test_requests_at_the_same_time_do_not_mix(
+    app: Flask, way: tuple[str, str], sent: Sent
+) -> None:
+    barrier, both, inside = threading.Barrier(2, timeout=10), asyncio.Event(), set()
+
+    def view(name: str) -> str:
+        sentry_sdk.set_tag("name", name)
+        barrier.wait()
+        raise LookupError(name)
+
+    async def view_async(name: str) -> str:
+        sentry_sdk.set_tag("name", name)
+        inside.add(name)
+        if len(inside) == 2:
+            both.set()
+        await asyncio.wait_for(both.wait(), 10)
+        raise LookupError(name)
+
+    app.add_url_rule("/meet/<name>", view_func=view if way[1] == "def" else view_async)
+    with ThreadPoolExecutor(2) as pool:
+        clients = [app.test_client(transport=way[0]) for _ in range(2)]  # type: ignore[call-arg]
+        list(pool.map(lambda client, name: client.get(f"/meet/{name}"), clients, "ab"))
+    for event in events(sent):
+        name = event["exception"]["values"][0]["value"]
+        assert event["tags"]["name"] == name and event["request"]["url"].endswith(f"/meet/{name}")
+    assert len(events(sent)) == 2
 
 
 def test_responses_that_are_no_crash_are_no_errors(client: t.Any, sent: Sent) -> None:
