@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing as t
+import weakref
 
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -68,10 +70,13 @@ class View:
 
             def instance() -> View:
                 # Read from the function at each call, so that a test can put another class there.
-                return t.cast(View, view.view_class(*class_args, **class_kwargs))
+                made = t.cast(View, view.view_class(*class_args, **class_kwargs))
+                _prepare(made)
+                return made
 
         else:
             shared = cls(*class_args, **class_kwargs)
+            _prepare(shared)
 
             def instance() -> View:
                 return shared
@@ -131,9 +136,8 @@ class MethodView(View):
         """
         handler = self._find_handler(request.method)
         if self._is_waited_for():
-            if is_async(handler) and not _streams_body():
-                current_app.ensure_sync(request.load_body)()
-            handler = current_app.ensure_sync(handler)
+            wait = _waited_for if is_async(handler) else current_app.ensure_sync
+            handler = wait(handler)
         return t.cast(ft.ResponseReturnValue, handler(**kwargs))
 
     def _find_handler(self, method: str) -> t.Callable[..., t.Any]:
@@ -173,6 +177,34 @@ class MethodView(View):
 def _streams_body() -> bool:
     options = current_app.endpoint_options.get(request.endpoint or "", {})
     return bool(options.get("stream_body"))
+
+
+def _prepare(view: View) -> None:
+    """Have a sync ``dispatch_request``, an extension's say, get the results of async methods."""
+    if not isinstance(view, MethodView):
+        return
+    dispatch = type(view).dispatch_request
+    if dispatch is MethodView.dispatch_request or is_async(dispatch):
+        return
+    for name in http_method_funcs:
+        method = getattr(view, name, None)
+        if method is not None and is_async(method):
+            setattr(view, name, _waited_for(method))
+
+
+def _waited_for(method: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Make an async method of a view one that sync code can call, once the body is there."""
+    # Kept on the instance it belongs to, which would wait for the garbage collector.
+    find = weakref.WeakMethod(method) if inspect.ismethod(method) else lambda: method
+
+    def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        if not _streams_body():
+            current_app.ensure_sync(request.load_body)()
+        return current_app.ensure_sync(t.cast(t.Callable[..., t.Any], find()))(*args, **kwargs)
+
+    functools.update_wrapper(call, method)
+    del call.__wrapped__  # type: ignore[attr-defined]
+    return call
 
 
 def _handler_of(view: MethodView | type[MethodView], method: str) -> t.Callable[..., t.Any] | None:

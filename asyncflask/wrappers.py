@@ -312,8 +312,9 @@ class Request(RequestHead):
         super().close()
         spool = self._spool
         if spool is not None:
-            if not spool.closed and "werkzeug.debug.preserve_context" in self.environ:
-                # A test goes on looking at the request.
+            # Tests and WSGI middleware may look at the request yet, at what is no file at least.
+            kept = spool.name is None or "werkzeug.debug.preserve_context" in self.environ
+            if kept and not spool.closed:
                 self.stream = io.BytesIO(spool.read())
             spool.close()
 

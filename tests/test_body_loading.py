@@ -276,6 +276,29 @@ async def test_up_to_1_mib_stays_in_memory(app: Flask, files: Files) -> None:
     assert files.made == []
 
 
+@both_colours
+async def test_wsgi_middleware_may_read_a_small_body_after_its_request(
+    app: Flask, colour: str
+) -> None:
+    requests: list[Request] = []
+    read: list[t.Any] = []
+    inner = app.wsgi_app
+
+    def view() -> str:
+        requests.append(request._get_current_object())  # type: ignore[attr-defined]
+        return ""
+
+    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
+        answer = inner(environ, start_response)
+        read.append(requests[0].get_json())
+        return answer
+
+    add(app, colour, view)
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.test_client().post("/", json={"a": 1})
+    assert read == [{"a": 1}]
+
+
 @pytest.mark.case("A13")
 async def test_more_goes_to_a_file_off_the_loop(app: Flask, files: Files) -> None:
     chunk = bytes(range(256)) * 1024

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import functools
+import gc
 import threading
 import typing as t
+import weakref
 
 import pytest
 from werkzeug.exceptions import MethodNotAllowed
@@ -229,6 +232,63 @@ def test_an_overridden_dispatch_gets_the_result(app: Flask, base: type[MethodVie
     app.add_url_rule("/", view_func=Upper.as_view("view"))
     client = app.test_client()
     assert (client.get("/").text, client.post("/").text) == ("get {}", "post {}")
+
+
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_a_dispatch_of_an_extension_s_gets_results_of_async_methods(
+    app: Flask, transport: str, every: bool
+) -> None:
+    class Resource(MethodView):
+        init_every_request = every
+
+        def dispatch_request(self, **kwargs: t.Any) -> str:
+            result = getattr(self, request.method.lower())(**kwargs)
+            assert isinstance(result, str)
+            return f"<{result}>"
+
+    class Item(Resource):
+        async def get(self, id: int) -> str:
+            await asyncio.sleep(0)
+            return f"{id} {type(self).__name__}"
+
+        @staticmethod
+        async def put(id: int) -> str:
+            return f"put {id}"
+
+        async def post(self, id: int) -> str:
+            return f"{id} {request.get_data(as_text=True)}"
+
+        def delete(self, id: int) -> str:
+            return "sync"
+
+    app.add_url_rule("/<int:id>", view_func=Item.as_view("item"))
+    client = app.test_client(transport=transport)
+    assert client.get("/7").text == "<7 Item>"
+    assert (client.put("/7").text, client.delete("/7").text) == ("<put 7>", "<sync>")
+    assert client.post("/7", data="body").text == "<7 body>"
+
+
+def test_waiting_for_async_methods_leaves_no_circle(app: Flask) -> None:
+    made: list[weakref.ref[t.Any]] = []
+
+    class Item(MethodView):
+        def __init__(self) -> None:
+            made.append(weakref.ref(self))
+
+        def dispatch_request(self, **kwargs: t.Any) -> t.Any:
+            return self.get()
+
+        async def get(self) -> str:
+            return "got"
+
+    app.add_url_rule("/", view_func=Item.as_view("item"))
+    gc.disable()
+    try:
+        assert app.test_client().get("/").text == "got"
+        assert [ref() for ref in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_an_async_overridden_dispatch_awaits_the_result(app: Flask) -> None:

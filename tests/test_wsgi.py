@@ -418,6 +418,32 @@ def test_wsgi_app_can_be_wrapped(app: Flask) -> None:
     assert seen == ["/", "/"]
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("transport", ["wsgi", "asgi"])
+def test_middleware_finds_the_request_when_the_response_starts(
+    app: Flask, colour: str, transport: str
+) -> None:
+    seen: list[str] = []
+    inner = app.wsgi_app
+
+    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
+        def start(status: str, *args: t.Any) -> t.Any:
+            seen.append(f"{status} {request.endpoint}")
+            return start_response(status, *args)
+
+        return inner(environ, start)
+
+    async def view() -> str:
+        return "async"
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.teardown_request(lambda exc: seen.append("teardown"))
+    app.add_url_rule("/", "it", view if colour == "async" else lambda: "sync")
+    assert app.test_client(transport=transport).get("/").text == colour
+    assert app.test_client(transport=transport).get("/none").status_code == 404
+    assert seen == ["200 OK it", "teardown", "404 NOT FOUND None", "teardown"]
+
+
 def test_an_application_can_be_mounted_under_another(app: Flask) -> None:
     inner = Flask("inner")
     inner.add_url_rule("/a", "a", lambda: asyncflask.url_for("a"))

@@ -57,36 +57,57 @@ def _respond(
     ctx = app.request_context(environ)
     ctx.preserve = environ.get("werkzeug.debug.preserve_context")
     ctx.request.routing_exception = check_framing(environ)
+    answer = _Answer(app, ctx.request, driver, start_response)
     try:
-        response = driver.drive(stages.handle(app, ctx, driver.lane))
+        response = driver.drive(stages.handle(app, ctx, driver.lane, answer.begin))
     except BaseException:
         if ctx.response is not None:
             _close(driver, ctx.response)
         raise
     if driver.lane.keep:
         ctx.lane = driver.lane
-    try:
-        headers = _checked_headers(response, ctx.request)
-    except wire.InvalidHeader as exc:
+    if answer.refused:
         _close(driver, response)
-        wire.name_request(exc, ctx.request)
-        driver.lane.context.run(app.log_exception, (type(exc), exc, exc.__traceback__))
-        response = Response(wire.ERROR, 500, mimetype="text/plain")
-        headers = list(response.headers)
-    except BaseException:
-        _close(driver, response)
-        raise
-    if response.asgi is not None:
-        return _send_itself(response, headers, environ, start_response)
-    if response.background is not None:
-        response.call_on_close(async_to_sync(response.background))
-    try:
-        body = _body(driver, environ, response, headers)
-        start_response(response._status, headers)
-    except BaseException:
-        _close(driver, response)
-        raise
-    return body
+    elif response.asgi is not None:
+        return _send_itself(response, answer.headers, environ, start_response)
+    return answer.body
+
+
+class _Answer:
+    """Begins the response while its request is current: WSGI middleware may want to look at it.
+
+    The headers go to the server with the first bytes of the body, which it asks for later.
+    """
+
+    body: t.Iterable[bytes]
+    headers: wire.Headers
+    refused = False
+    """Whether the response cannot be sent, so that another one was begun in its place."""
+
+    def __init__(
+        self, app: Flask, request: Request, driver: ThreadDriver, start_response: StartResponse
+    ) -> None:
+        self._app = app
+        self._request = request
+        self._driver = driver
+        self._start_response = start_response
+
+    def begin(self, response: Response) -> None:
+        try:
+            headers = _checked_headers(response, self._request)
+        except wire.InvalidHeader as exc:
+            self.refused = True
+            wire.name_request(exc, self._request)
+            self._app.log_exception((type(exc), exc, exc.__traceback__))
+            response = Response(wire.ERROR, 500, mimetype="text/plain")
+            headers = list(response.headers)
+        self.headers = headers
+        if response.asgi is not None:
+            return
+        if response.background is not None:
+            response.call_on_close(async_to_sync(response.background))
+        self.body = _body(self._driver, self._request.environ, response, headers)
+        self._start_response(response._status, headers)
 
 
 def _checked_headers(response: Response, request: Request) -> wire.Headers:

@@ -60,8 +60,16 @@ class ClientLeft(BaseException):
     """The view was cancelled since its client has left; what teardown functions are told."""
 
 
-async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
-    """Take a request from its context's push to its pop, and give the response to send."""
+async def handle(
+    app: Flask,
+    ctx: RequestContext,
+    lane: Lane,
+    begin: t.Callable[[Response], None] | None = None,
+) -> Response:
+    """Take a request from its context's push to its pop, and give the response to send.
+
+    :param begin: called on the request's thread with the response, before the context is popped.
+    """
     error: BaseException | None = None
     traceback: TracebackType | None = None
     response: Response
@@ -79,6 +87,10 @@ async def handle(app: Flask, ctx: RequestContext, lane: Lane) -> Response:
             traceback = exc.__traceback__
             response = await _answer(app, ctx, lane, exc)
         ctx.response = response
+        if begin is not None:
+            if not lane.threaded:
+                await to_thread()
+            begin(response)
         return response
     except BaseException as exc:
         release_streams(ctx)
