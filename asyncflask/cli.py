@@ -34,6 +34,7 @@ from .discovery import NoAppException as NoAppException
 from .discovery import pass_script_info as pass_script_info
 from .discovery import prepare_import as prepare_import
 from .discovery import ScriptInfo as ScriptInfo
+from .flask_alias import install_as_flask
 from .globals import current_app
 from .lanes import is_async
 
@@ -183,6 +184,26 @@ _app_option = click.Option(
 )
 
 
+def _install_as_flask(ctx: click.Context, param: click.Option, value: bool) -> None:
+    if value:
+        try:
+            install_as_flask()
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from error
+
+
+# After --env-file, which may have it, and before anything that imports the application.
+_as_flask_option = click.Option(
+    ["--as-flask"],
+    is_flag=True,
+    envvar="ASYNCFLASK_AS_FLASK",
+    help="Give asyncflask to all that imports 'flask', the application and its extensions.",
+    is_eager=True,
+    expose_value=False,
+    callback=_install_as_flask,
+)
+
+
 def _set_debug(ctx: click.Context, param: click.Option, value: bool) -> bool | None:
     source = ctx.get_parameter_source(str(param.name))
     if source in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP):
@@ -317,8 +338,9 @@ class FlaskGroup(AppGroup):
         if help_only or (not args and self.no_args_is_help):
             # The help text lists the application's commands, but click writes it before it
             # looks for options in the environment.
-            _env_file_option.handle_parse_result(ctx, {}, [])
-            _app_option.handle_parse_result(ctx, {}, [])
+            for param in self.params:
+                if param in (_env_file_option, _as_flask_option, _app_option):
+                    param.handle_parse_result(ctx, {}, [])
         try:
             return super().parse_args(ctx, args)
         except BaseException:
@@ -460,6 +482,9 @@ The application is given with the '--app' option or the environment variable
 'FLASK_APP', or is in a 'wsgi.py' or 'app.py' in the current directory.
 """,
 )
+
+
+cli.params.insert(cli.params.index(_env_file_option) + 1, _as_flask_option)
 
 
 def main() -> None:

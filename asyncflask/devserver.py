@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import typing as t
@@ -14,7 +13,11 @@ from werkzeug.utils import import_string
 
 from .discovery import pass_script_info
 from .discovery import ScriptInfo
+from .flask_alias import is_installed_as_flask
 from .helpers import get_debug_flag
+from .reloader import apply_threads
+from .reloader import PROCESS_VARIABLE
+from .reloader import run_processes
 
 if t.TYPE_CHECKING:
     import ssl
@@ -22,9 +25,7 @@ if t.TYPE_CHECKING:
     from .app import Flask
 
 #: Says that app.run() is not to serve: a command of the program imports the application.
-_FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
-#: Tells the processes that the reloader starts which application to load, and how.
-_RELOAD_VARIABLE = "ASYNCFLASK_RELOAD"
+FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
@@ -154,6 +155,12 @@ class SeparatedPathType(click.Path):
     type=SeparatedPathType(),
     help=f"Patterns of files not to watch, separated by {os.path.pathsep!r}.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    type=click.IntRange(min=1),
+    help="How many processes serve. Several are not restarted when code changes.",
+)
 @pass_script_info
 def run_command(
     info: ScriptInfo,
@@ -165,24 +172,29 @@ def run_command(
     cert: ssl.SSLContext | tuple[str, str | None] | t.Literal["adhoc"] | None,
     extra_files: list[str] | None,
     exclude_patterns: list[str] | None,
+    workers: int,
 ) -> None:
     """Run a development server.
 
-    It serves with uvicorn in one process. With '--debug' it restarts when code changes.
+    It serves with uvicorn. With '--debug' it restarts when code changes.
     """
+    if reload and workers > 1:
+        raise click.UsageError(f"'--reload' has one process: leave out '--workers {workers}'.")
     app = info.load_app()
     debug = get_debug_flag()
+    if reload is None:
+        reload = debug and workers == 1
     show_server_banner(debug, info.app_import_path)
     _serve(
         app,
         None if info.create_app is not None else info.app_import_path or "",
         cert,
-        reload=debug if reload is None else reload,
+        reload=reload,
         debugger=bool(debugger),
         threaded=with_threads,
         extra_files=extra_files or (),
         exclude_patterns=exclude_patterns or (),
-        options={"host": host, "port": port},
+        options={"host": host, "port": port, "workers": workers},
     )
 
 
@@ -212,12 +224,13 @@ def run_app(
     :param exclude_patterns: patterns of files not to watch.
     :param options: for :func:`uvicorn.run`.
     """
-    if os.environ.get(_FROM_COMMAND_VARIABLE) == "true":
-        if _RELOAD_VARIABLE not in os.environ:
+    if os.environ.get(FROM_COMMAND_VARIABLE) == "true":
+        if PROCESS_VARIABLE not in os.environ:
             _show_notice("Ignoring app.run(): a command is running. Guard it with 'if __name__'.")
         return
     show_server_banner(app.debug, app.name)
-    use_reloader = app.debug if use_reloader is None else use_reloader
+    if use_reloader is None:
+        use_reloader = app.debug and (options.get("workers") or 1) == 1
     other = _other_server()
     if other is not None:
         options = {"ssl_context": ssl_context, "threaded": threaded, **options}
@@ -279,21 +292,50 @@ def _serve(
     """
     if debugger:
         _show_notice("There is no interactive debugger; tracebacks are printed here.")
-    obstacle = _obstacle_to_reloading(import_path, cert) if reload else None
-    if obstacle is not None:
-        _show_notice(f"Not reloading: {obstacle}.")
-        reload = False
+    options = {"interface": "asgi3", **options}
+    workers = options.pop("workers", None) or 1
+    if (reload or workers > 1) and (obstacle := _obstacle_to_processes(import_path, cert)):
+        _show_notice(f"{'Not reloading' if reload else 'One process'}: {obstacle}.")
+        reload, workers = False, 1
+    _show_address(app, cert, options["host"], options["port"])
     with _certificate_files(cert, options["host"]) as files:
-        options = {"workers": 1, "interface": "asgi3", **options, **files}
-        if reload:
-            options |= _reload_options(app, extra_files, exclude_patterns)
-            _serve_reloading(app, import_path, threaded, options)
-        else:
-            _apply_threads(app, threaded)
+        options |= {**files, "workers": workers}
+        if import_path is None or not (reload or workers > 1):
+            apply_threads(app, threaded)
             _serve_here(app, cert, options)
+            return
+        # Importing the application there must not start a server either.
+        os.environ[FROM_COMMAND_VARIABLE] = "true"
+        run_processes(
+            app,
+            import_path,
+            threaded=threaded,
+            extra_files=extra_files,
+            exclude_patterns=exclude_patterns,
+            options={**options, "reload": True} if reload else options,
+        )
 
 
-def _obstacle_to_reloading(import_path: str | None, cert: t.Any) -> str | None:
+def _show_address(app: Flask, cert: t.Any, host: str, port: int) -> None:
+    name = f"[{host}]" if ":" in host else host
+    url = f"{'https' if cert else 'http'}://{name}"
+    where = f"{url}:{port}" if port else f"a free port of {url}"
+    click.echo(f" * Development server on {where}; in production: {_production_command(app)}")
+
+
+def _production_command(app: Flask) -> str:
+    """Tell what serves an application for good, from the current directory."""
+    module = sys.modules.get(app.import_name)
+    path = os.path.realpath(getattr(module, "__file__", None) or "")
+    stem = os.path.splitext(path)[0].removesuffix(f"{os.sep}__init__")
+    name = os.path.relpath(stem, os.path.realpath(os.getcwd())).replace(os.sep, ".")
+    found = [key for key, value in vars(module).items() if value is app] if module else []
+    if found and not is_installed_as_flask() and name in (app.import_name, app.name):
+        return f"uvicorn {name}:{found[0]}"
+    return "FLASK_APP=module:name uvicorn asyncflask.serve:app"
+
+
+def _obstacle_to_processes(import_path: str | None, cert: t.Any) -> str | None:
     if import_path is None:
         return "the application cannot be imported, since a callable or local code made it"
     if cert is not None and not isinstance(cert, (str, tuple)):
@@ -328,43 +370,3 @@ def _serve_here(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
     config.load()
     config.ssl = cert
     uvicorn.Server(config).run()
-
-
-def _serve_reloading(
-    app: Flask, import_path: str | None, threaded: bool, options: dict[str, t.Any]
-) -> None:
-    import uvicorn
-
-    os.environ[_RELOAD_VARIABLE] = json.dumps([import_path, threaded])
-    os.environ[_FROM_COMMAND_VARIABLE] = "true"
-    os.environ["FLASK_DEBUG"] = "1" if app.debug else "0"
-    uvicorn.run(f"{__name__}:make_reloaded_app", factory=True, reload=True, **options)
-
-
-def _reload_options(
-    app: Flask, extra_files: t.Iterable[str], exclude_patterns: t.Iterable[str]
-) -> dict[str, list[str]]:
-    folders = {os.getcwd(), app.root_path}
-    names = set()
-    for path in map(os.path.abspath, extra_files):
-        folders.add(path if os.path.isdir(path) else os.path.dirname(path))
-        names.add(os.path.basename(path))
-    return {
-        "reload_dirs": sorted(folders),
-        "reload_includes": sorted(names),
-        # uvicorn looks for files that match below the current directory: nothing absolute.
-        "reload_excludes": [pattern.lstrip(os.sep) for pattern in exclude_patterns],
-    }
-
-
-def make_reloaded_app() -> Flask:
-    """Load the application in a process that the reloader has started."""
-    import_path, threaded = json.loads(os.environ[_RELOAD_VARIABLE])
-    app = ScriptInfo(app_import_path=import_path).load_app()
-    _apply_threads(app, threaded)
-    return app
-
-
-def _apply_threads(app: Flask, threaded: bool) -> None:
-    if not threaded:
-        app.config["SYNC_THREADS"] = 1

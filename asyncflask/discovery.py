@@ -61,7 +61,10 @@ def find_best_app(module: ModuleType) -> Flask:
             )
             if isinstance(app, Flask):
                 return app
+            _refuse_real_flask(app, f"{module.__name__}:{name}()")
 
+    for name, value in vars(module).items():
+        _refuse_real_flask(value, f"{module.__name__}:{name}")
     raise NoAppException(
         f"The module {module.__name__!r} has neither an application nor a factory under a usual"
         f" name. Name it with '{module.__name__}:name'."
@@ -89,7 +92,20 @@ def find_app_by_string(module: ModuleType, app_name: str) -> Flask:
         app = _call_factory(app, complaint, *args, **kwargs)
     if isinstance(app, Flask):
         return app
+    _refuse_real_flask(app, f"{module.__name__}:{app_name}")
     raise NoAppException(f"'{module.__name__}:{app_name}' is {app!r}, not an application.")
+
+
+def _refuse_real_flask(value: t.Any, where: str) -> None:
+    """Tell what to do about an application of the real Flask.
+
+    :raises NoAppException: if it is one.
+    """
+    if any((cls.__module__, cls.__name__) == ("flask.app", "Flask") for cls in type(value).__mro__):
+        raise NoAppException(
+            f"'{where}' is an application of Flask itself. Put '--as-flask' before the command,"
+            " which gives asyncflask to all that imports 'flask', or import from 'asyncflask'."
+        )
 
 
 def _parse_app_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:

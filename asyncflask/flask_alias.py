@@ -78,6 +78,11 @@ def install_as_flask() -> None:
             sys.modules[alias] = sys.modules[name]
 
 
+def is_installed_as_flask() -> bool:
+    """Tell whether ``flask`` is this package."""
+    return sys.modules.get("flask") is sys.modules[__package__]
+
+
 class _AliasFinder(MetaPathFinder):
     """Answers for every ``flask.*``, so that no file of ours is loaded under a second name."""
 

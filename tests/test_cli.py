@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -679,15 +680,15 @@ def test_run_reloading(runner, project, served):
     result = runner.invoke(cli, args)
     assert result.exit_code == 0, result.output
     [(target, options)] = served
-    assert target == "asyncflask.devserver:make_reloaded_app"
+    assert target == "asyncflask.reloader:make_app"
     assert (options["factory"], options["reload"]) == (True, True)
     assert set(options["reload_dirs"]) == {str(folder), str(folder / "config")}
     assert "settings.toml" in options["reload_includes"]
     assert options["reload_excludes"] == ["abs/*.py", "*/tests/*"]
 
-    from asyncflask.devserver import make_reloaded_app
+    from asyncflask.reloader import make_app
 
-    app = make_reloaded_app()
+    app = make_app()
     assert (app.name, app.config["SYNC_THREADS"]) == ("hello", 1)
 
 
@@ -807,14 +808,15 @@ def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
 def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
-    for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_RELOAD"):
+    for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_PROCESS"):
         # To be taken back, though it is run() that sets it.
         monkeypatch.setenv(name, "")
     app.run(debug=True)
     [(target, options)] = served
-    assert target == "asyncflask.devserver:make_reloaded_app"
+    assert target == "asyncflask.reloader:make_app"
     assert options["reload"] is True
-    assert os.environ["ASYNCFLASK_RELOAD"] == f'["{os.path.abspath("script.py")}:shown_app", true]'
+    settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
+    assert settings["app"] == f"{os.path.abspath('script.py')}:shown_app"
     assert os.environ["FLASK_DEBUG"] == "1"
 
 
