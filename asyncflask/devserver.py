@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import inspect
 import os
+import socket
 import sys
 import typing as t
 from importlib import import_module
@@ -185,9 +188,13 @@ def run_command(
     if reload is None:
         reload = debug and workers == 1
     show_server_banner(debug, info.app_import_path)
+    import_path: str | None = info.app_import_path or ""
+    if (create_app := info.create_app) is not None:
+        is_function = inspect.isfunction(create_app)
+        import_path = _path_of(create_app, create_app.__module__) if is_function else None
     _serve(
         app,
-        None if info.create_app is not None else info.app_import_path or "",
+        import_path,
         cert,
         reload=reload,
         debugger=bool(debugger),
@@ -238,7 +245,7 @@ def run_app(
         return
     _serve(
         app,
-        _path_in_script(app),
+        _path_of(app, "__main__"),
         ssl_context,
         reload=use_reloader,
         debugger=use_debugger,
@@ -261,12 +268,12 @@ def _other_server() -> t.Callable[..., t.Any] | None:
     return None if own else run_simple
 
 
-def _path_in_script(app: Flask) -> str | None:
-    """Tell where the running script has the application, as ``--app`` would."""
-    script = sys.modules["__main__"]
-    path = getattr(script, "__file__", None)
-    names = [name for name, value in vars(script).items() if value is app]
-    return f"{os.path.abspath(path)}:{names[0]}" if path and names else None
+def _path_of(wanted: t.Any, module: str) -> str | None:
+    """Tell which global variable has an application or a factory, as ``--app`` would."""
+    names = vars(sys.modules[module]) if module in sys.modules else {}
+    found = [name for name, value in names.items() if value is wanted]
+    path = names.get("__file__")
+    return f"{os.path.abspath(path)}:{found[0]}" if path and found else None
 
 
 def _show_notice(message: str) -> None:
@@ -297,7 +304,9 @@ def _serve(
     if (reload or workers > 1) and (obstacle := _obstacle_to_processes(import_path, cert)):
         _show_notice(f"{'Not reloading' if reload else 'One process'}: {obstacle}.")
         reload, workers = False, 1
-    _show_address(app, cert, options["host"], options["port"])
+    if not {"uds", "fd"} & options.keys():
+        _check_port(options["host"], options["port"])
+        _show_address(app, cert, options["host"], options["port"])
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
         if import_path is None or not (reload or workers > 1):
@@ -314,6 +323,24 @@ def _serve(
             exclude_patterns=exclude_patterns,
             options={**options, "reload": True} if reload else options,
         )
+
+
+def _check_port(host: str, port: int) -> None:
+    """End the program where the port is taken, before the application starts up."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if os.name == "posix":
+            # As uvicorn will: what the last server has left behind is no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                click.echo(
+                    f"Port {port} of {host} is in use: stop the program that has it, or choose"
+                    " another with '--port' or app.run(port=...).",
+                    err=True,
+                )
+                sys.exit(1)
 
 
 def _show_address(app: Flask, cert: t.Any, host: str, port: int) -> None:

@@ -603,6 +603,8 @@ def served(monkeypatch):
 
     calls = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append((app, options)))
+    # The usual port may be another program's, and [::1] need not exist.
+    monkeypatch.setattr("asyncflask.devserver._check_port", lambda host, port: None)
     return calls
 
 
@@ -663,6 +665,25 @@ def test_run_does_not_reload_what_a_callable_makes(app, runner, served):
     assert result.exit_code == 0, result.output
     assert "Not reloading" in result.stderr
     assert served[0][0] is app
+
+
+def test_run_reloads_what_a_factory_of_a_module_makes(runner, project, served):
+    folder = project(
+        made="""
+        from asyncflask import Flask
+        async def create_app(): return Flask("from a factory", static_folder=None)
+        """
+    )
+    sys.path.insert(0, str(folder))
+    from made import create_app
+
+    result = runner.invoke(FlaskGroup(create_app=create_app), ["run", "--debug"])
+    assert result.exit_code == 0, result.output
+    assert served[0][1]["reload"] is True
+
+    from asyncflask.reloader import make_app
+
+    assert make_app().name == "from a factory"
 
 
 def test_run_says_that_there_is_no_debugger(app, runner, served):

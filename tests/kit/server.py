@@ -152,11 +152,6 @@ class Server:
             raise AssertionError(f"The server did not write {text!r} {count} times:\n{self.output}")
         return self.output
 
-    def wait_for(self, look: t.Callable[[], bool], timeout: float) -> bool:
-        """Wait until *look* finds something in the output, or until the time is over."""
-        with self._changed:
-            return self._changed.wait_for(look, timeout)
-
     def connect(self) -> Connection:
         """Open a connection."""
         return Connection(self.host, self.port)
