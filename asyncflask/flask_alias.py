@@ -105,6 +105,13 @@ class _AliasFinder(MetaPathFinder):
             )
         return ModuleSpec(fullname, _AliasLoader(name), origin=name)
 
+    def find_distributions(self, context: t.Any) -> t.Iterable[t.Any]:
+        """Find Flask's version where Flask is not installed, for who asks for it."""
+        from . import FLASK_API
+        from .flask_metadata import find_flask
+
+        return find_flask(context, FLASK_API)
+
 
 class _AliasLoader(Loader):
     """Loads a module of this package by its own name and leaves it as it is."""

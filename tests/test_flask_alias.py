@@ -148,6 +148,65 @@ def test_version_is_the_one_of_the_api() -> None:
     assert version == "3.1.3"
 
 
+HIDE_FLASK = """
+import importlib.metadata as metadata
+plain = metadata.MetadataPathFinder.find_distributions.__func__
+
+def hiding(cls, context=metadata.DistributionFinder.Context()):
+    found = plain(cls, context)
+    return [one for one in found if one.metadata["Name"].lower() != "flask"]
+
+metadata.MetadataPathFinder.find_distributions = classmethod(hiding)
+"""
+
+
+def test_agents_find_the_version_where_flask_is_not_installed() -> None:
+    found = run(
+        HIDE_FLASK
+        + textwrap.dedent(
+            """
+            import asyncflask
+            asyncflask.install_as_flask()
+            print(metadata.version("flask"), metadata.version("Flask"))
+            names = [one.metadata["Name"] for one in metadata.distributions()]
+            print(names.count("Flask"), metadata.version("werkzeug") > "3")
+            scripts = metadata.entry_points(group="console_scripts").names
+            print("pytest" in scripts, "flask" in scripts, metadata.requires("flask"))
+            print(len(list(metadata.distributions(path=["nowhere"]))))
+            """
+        )
+    )
+    assert found.splitlines() == ["3.1.3 3.1.3", "1 True", "True False None", "0"]
+
+
+def test_flask_that_is_installed_tells_its_own_version() -> None:
+    found = run(
+        """
+        import importlib.metadata as metadata, asyncflask
+        asyncflask.install_as_flask()
+        print([len(one.files) > 9 for one in metadata.distributions(name="flask")])
+        """
+    )
+    assert found == "[True]"
+
+
+def test_agents_run_where_flask_is_not_installed() -> None:
+    run(
+        HIDE_FLASK
+        + textwrap.dedent(
+            """
+            import asyncflask
+            asyncflask.install_as_flask()
+            import opentelemetry.instrumentation.flask
+            import sentry_sdk
+            from sentry_sdk.integrations.flask import FlaskIntegration
+            sentry_sdk.init(integrations=[FlaskIntegration()])
+            assert sentry_sdk.get_client().get_integration(FlaskIntegration)
+            """
+        )
+    )
+
+
 @pytest.mark.parametrize(
     "line",
     [
