@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import sysconfig
 import traceback
 import typing as t
 from types import ModuleType
@@ -63,7 +64,7 @@ def _another_main() -> t.Iterator[None]:
 def _reload_options(
     app: Flask, extra_files: t.Iterable[str], exclude_patterns: t.Iterable[str]
 ) -> dict[str, list[str]]:
-    folders = {os.getcwd(), app.root_path}
+    folders = {os.getcwd(), app.root_path, *_own_packages()}
     names = set()
     for path in map(os.path.abspath, extra_files):
         folders.add(path if os.path.isdir(path) else os.path.dirname(path))
@@ -74,6 +75,17 @@ def _reload_options(
         # uvicorn looks for files that match below the current directory: nothing absolute.
         "reload_excludes": [pattern.lstrip(os.sep) for pattern in exclude_patterns],
     }
+
+
+def _own_packages() -> t.Iterator[str]:
+    """Name the folders of the loaded packages that are neither installed nor Python's."""
+    installed = tuple(os.path.join(path, "") for path in sysconfig.get_paths().values())
+    for name, module in list(sys.modules.items()):
+        # Not by getattr(): modules may load others when asked for what they do not have.
+        names = getattr(module, "__dict__", {})
+        path = names.get("__file__") if "__path__" in names else None
+        if path and "." not in name and name != __package__ and not path.startswith(installed):
+            yield os.path.dirname(os.path.abspath(path))
 
 
 def make_app() -> Flask:

@@ -667,6 +667,20 @@ def test_run_does_not_reload_what_a_callable_makes(app, runner, served):
     assert served[0][0] is app
 
 
+def test_run_watches_packages_that_are_not_installed(runner, project, served, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "our_library"
+    elsewhere.mkdir()
+    (elsewhere / "__init__.py").touch()
+    sys.path.append(str(elsewhere.parent))
+    project(hello=f"import click, our_library\n{textwrap.dedent(HELLO)}")
+    result = runner.invoke(cli, ["-A", "hello", "--debug", "run"])
+    del sys.modules["our_library"]
+    assert result.exit_code == 0, result.output
+    watched = served[0][1]["reload_dirs"]
+    assert str(elsewhere) in watched
+    assert os.path.dirname(click.__file__) not in watched
+
+
 def test_run_reloads_what_a_factory_of_a_module_makes(runner, project, served):
     folder = project(
         made="""
@@ -703,7 +717,7 @@ def test_run_reloading(runner, project, served):
     [(target, options)] = served
     assert target == "asyncflask.reloader:make_app"
     assert (options["factory"], options["reload"]) == (True, True)
-    assert set(options["reload_dirs"]) == {str(folder), str(folder / "config")}
+    assert {str(folder), str(folder / "config")} <= set(options["reload_dirs"])
     assert "settings.toml" in options["reload_includes"]
     assert options["reload_excludes"] == ["abs/*.py", "*/tests/*"]
 

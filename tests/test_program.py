@@ -396,6 +396,27 @@ def test_reloader_survives_what_cannot_be_imported(tmp_path: Path, command: list
         change(server, file, text.replace('"first"', '"mended"'), "mended")
 
 
+@pytest.mark.slow
+def test_reloader_watches_extra_files(tmp_path: Path) -> None:
+    text = SERVED.replace('return "first"', "return text").replace(
+        "import os\n", "import os\n    text = open('text.toml').read()\n"
+    )
+    write(tmp_path, served=text)
+    file = tmp_path / "text.toml"
+    file.write_text("first")
+    args = ["--app", "served", "run", "--reload", "-p", "0", "--extra-files", "text.toml"]
+    with started(tmp_path, *args) as server:
+        assert server.get("/") == "first"
+        change(server, file, "changed", "changed")
+
+
+def test_workers_serve_an_unchanged_application(tmp_path: Path) -> None:
+    write(tmp_path, unchanged=ZERO_CHANGES)
+    args = ["--as-flask", "--app", "unchanged", "run", "-p", "0", "--workers", "2"]
+    with started(tmp_path, *args) as server:
+        assert json.loads(server.get("/"))["module"] == "asyncflask"
+
+
 def test_broken_application_does_not_start(tmp_path: Path) -> None:
     write(tmp_path, served="1 / 0")
     with pytest.raises(NotServing, match="ZeroDivisionError"):
