@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
 
 EXTENSION = "Flask-SQLAlchemy"
-NOTES = "in `async def` views queries block the event loop, unless `await asyncio.to_thread(…)` runs them"
+NOTES = "in `async def` views queries block the event loop, save in `await asyncio.to_thread(…)`"
 
 
 class Base(DeclarativeBase):
