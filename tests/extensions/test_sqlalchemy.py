@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import typing as t
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
 
 EXTENSION = "Flask-SQLAlchemy"
-NOTES = "sessions are sync: in `async def` views a query blocks the event loop"
+NOTES = "in `async def` views queries block the event loop, save in `await asyncio.to_thread(…)`"
 
 
 class Base(DeclarativeBase):
@@ -112,6 +113,25 @@ def test_all_callbacks_of_a_request_share_a_session(
     assert client.get("/").text == "ok"
     assert len(seen) == 4
     assert len(set(map(id, seen))) == 1
+
+
+def test_other_threads_of_a_request_have_its_session(
+    app: Flask, client: t.Any, way: tuple[str, str]
+) -> None:
+    seen: list[t.Any] = []
+
+    def query() -> str:
+        seen.append(db.session())
+        return f"{db.session.query(Note).count()}"
+
+    async def view() -> str:
+        seen.append(db.session())
+        return await asyncio.to_thread(query)
+
+    app.before_request(lambda: seen.append(db.session()))
+    app.add_url_rule("/", "index", query if way[1] == "def" else view)
+    assert client.get("/").text == "0"
+    assert len(seen) > 1 and len(set(map(id, seen))) == 1
 
 
 def test_error_rolls_back(app: Flask, client: t.Any) -> None:
