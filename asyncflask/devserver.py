@@ -19,6 +19,8 @@ from .helpers import get_debug_flag
 if t.TYPE_CHECKING:
     import ssl
 
+    from starlette.types import ASGIApp
+
     from .app import Flask
 
 #: Says that app.run() is not to serve: a command of the program imports the application.
@@ -135,7 +137,7 @@ class SeparatedPathType(click.Path):
 @click.option(
     "--debugger/--no-debugger",
     default=None,
-    help="The interactive debugger, which is not available under ASGI.",
+    help="Show errors in the interactive debugger. Done in debug mode unless turned off.",
 )
 @click.option(
     "--with-threads/--without-threads",
@@ -178,7 +180,7 @@ def run_command(
         None if info.create_app is not None else info.app_import_path or "",
         cert,
         reload=debug if reload is None else reload,
-        debugger=bool(debugger),
+        debugger=debug if debugger is None else debugger,
         threaded=with_threads,
         extra_files=extra_files or (),
         exclude_patterns=exclude_patterns or (),
@@ -192,7 +194,7 @@ def run_app(
     port: int,
     *,
     use_reloader: bool | None = None,
-    use_debugger: bool = False,
+    use_debugger: bool | None = None,
     threaded: bool = True,
     ssl_context: t.Any = None,
     extra_files: t.Iterable[str] = (),
@@ -205,7 +207,8 @@ def run_app(
 
     :param use_reloader: whether to restart when code changes; default: in debug mode. The script
         must have the application in a global variable for that.
-    :param use_debugger: is said not to be there.
+    :param use_debugger: whether errors are shown in Werkzeug's interactive debugger; default: in
+        debug mode. There is none outside of debug mode, nor with several workers.
     :param threaded: whether sync views run on several threads.
     :param ssl_context: a pair of files, ``"adhoc"``, or an ``SSLContext``.
     :param extra_files: more files to watch.
@@ -218,6 +221,7 @@ def run_app(
         return
     show_server_banner(app.debug, app.name)
     use_reloader = app.debug if use_reloader is None else use_reloader
+    use_debugger = app.debug if use_debugger is None else use_debugger
     other = _other_server()
     if other is not None:
         options = {"ssl_context": ssl_context, "threaded": threaded, **options}
@@ -277,20 +281,40 @@ def _serve(
     :param import_path: where another process finds the application, ``""`` if it is to look in
         the usual places; ``None`` if it cannot.
     """
-    if debugger:
-        _show_notice("There is no interactive debugger; tracebacks are printed here.")
+    options = {"workers": 1, "interface": "asgi3", **options}
+    obstacle = _obstacle_to_debugging(app, options) if debugger else None
+    if obstacle is not None:
+        _show_notice(f"No debugger: {obstacle}.")
+        debugger = False
     obstacle = _obstacle_to_reloading(import_path, cert) if reload else None
     if obstacle is not None:
         _show_notice(f"Not reloading: {obstacle}.")
         reload = False
     with _certificate_files(cert, options["host"]) as files:
-        options = {"workers": 1, "interface": "asgi3", **options, **files}
+        options |= files
         if reload:
             options |= _reload_options(app, extra_files, exclude_patterns)
-            _serve_reloading(app, import_path, threaded, options)
+            _serve_reloading(app, import_path, threaded, debugger, options)
         else:
             _apply_threads(app, threaded)
-            _serve_here(app, cert, options)
+            _serve_here(_debugged(app, options["host"]) if debugger else app, cert, options)
+
+
+def _obstacle_to_debugging(app: Flask, options: dict[str, t.Any]) -> str | None:
+    if not app.debug:
+        return "the application is not in debug mode"
+    if options["workers"] != 1:
+        return "a worker does not have the errors of the others, so there must be one"
+    return None
+
+
+def _debugged(app: Flask, host: str) -> ASGIApp:
+    """Put the debugger around an application, and tell the PIN."""
+    from .debugger import Debugger
+
+    debugger = Debugger(app, [host])
+    debugger.consoles.announce()
+    return debugger
 
 
 def _obstacle_to_reloading(import_path: str | None, cert: t.Any) -> str | None:
@@ -318,7 +342,7 @@ def _certificate_files(cert: t.Any, host: str) -> t.Iterator[dict[str, t.Any]]:
             yield {}
 
 
-def _serve_here(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
+def _serve_here(app: ASGIApp, cert: t.Any, options: dict[str, t.Any]) -> None:
     import uvicorn
 
     if cert is None or isinstance(cert, (str, tuple)):
@@ -331,11 +355,16 @@ def _serve_here(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
 
 
 def _serve_reloading(
-    app: Flask, import_path: str | None, threaded: bool, options: dict[str, t.Any]
+    app: Flask,
+    import_path: str | None,
+    threaded: bool,
+    debugger: bool,
+    options: dict[str, t.Any],
 ) -> None:
     import uvicorn
 
-    os.environ[_RELOAD_VARIABLE] = json.dumps([import_path, threaded])
+    debugged_at = options["host"] if debugger else None
+    os.environ[_RELOAD_VARIABLE] = json.dumps([import_path, threaded, debugged_at])
     os.environ[_FROM_COMMAND_VARIABLE] = "true"
     os.environ["FLASK_DEBUG"] = "1" if app.debug else "0"
     uvicorn.run(f"{__name__}:make_reloaded_app", factory=True, reload=True, **options)
@@ -357,12 +386,12 @@ def _reload_options(
     }
 
 
-def make_reloaded_app() -> Flask:
+def make_reloaded_app() -> ASGIApp:
     """Load the application in a process that the reloader has started."""
-    import_path, threaded = json.loads(os.environ[_RELOAD_VARIABLE])
+    import_path, threaded, debugged_at = json.loads(os.environ[_RELOAD_VARIABLE])
     app = ScriptInfo(app_import_path=import_path).load_app()
     _apply_threads(app, threaded)
-    return app
+    return app if debugged_at is None else _debugged(app, debugged_at)
 
 
 def _apply_threads(app: Flask, threaded: bool) -> None:
