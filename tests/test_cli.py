@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -33,6 +34,7 @@ from asyncflask.cli import ScriptInfo
 from asyncflask.cli import SeparatedPathType
 from asyncflask.cli import show_server_banner
 from asyncflask.cli import with_appcontext
+from asyncflask.debugger import Debugger
 from asyncflask.globals import current_app
 
 
@@ -661,12 +663,35 @@ def test_run_does_not_reload_what_a_callable_makes(app, runner, served):
     result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debug"])
     assert result.exit_code == 0, result.output
     assert "Not reloading" in result.stderr
+    assert served[0][0].app is app
+
+
+def test_run_has_no_debugger_outside_of_debug_mode(app, runner, served):
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debugger"])
+    assert "No debugger: the application is not in debug mode" in result.stderr
     assert served[0][0] is app
 
 
-def test_run_says_that_there_is_no_debugger(app, runner, served):
-    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debugger"])
-    assert "no interactive debugger" in result.stderr
+@pytest.mark.parametrize("arguments", [[], ["--debugger"], ["--no-debugger"]])
+def test_run_puts_the_debugger_around_the_application_in_debug_mode(
+    app, runner, served, arguments
+):
+    arguments = ["run", "--debug", "--host", "one.example", *arguments]
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), arguments)
+    assert result.exit_code == 0, result.output
+    served_app = served[0][0]
+    assert isinstance(served_app, Debugger) is ("--no-debugger" not in arguments)
+    assert ("Debugger PIN" in result.stderr) is ("--no-debugger" not in arguments)
+    if served_app is not app:
+        assert served_app.app is app
+        assert "one.example" in served_app.consoles.trusted_hosts
+
+
+@pytest.mark.parametrize("workers", [2, None])
+def test_there_is_no_debugger_with_several_workers(app, served, capsys, workers):
+    app.run(debug=True, use_reloader=False, workers=workers)
+    assert served[0][0] is app
+    assert "there must be one" in capsys.readouterr().err
 
 
 def test_run_reloading(runner, project, served):
@@ -687,7 +712,7 @@ def test_run_reloading(runner, project, served):
 
     from asyncflask.devserver import make_reloaded_app
 
-    app = make_reloaded_app()
+    app = make_reloaded_app().app
     assert (app.name, app.config["SYNC_THREADS"]) == ("hello", 1)
 
 
@@ -814,7 +839,8 @@ def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
     [(target, options)] = served
     assert target == "asyncflask.devserver:make_reloaded_app"
     assert options["reload"] is True
-    assert os.environ["ASYNCFLASK_RELOAD"] == f'["{os.path.abspath("script.py")}:shown_app", true]'
+    told = json.loads(os.environ["ASYNCFLASK_RELOAD"])
+    assert told == [f"{os.path.abspath('script.py')}:shown_app", True, "127.0.0.1"]
     assert os.environ["FLASK_DEBUG"] == "1"
 
 
@@ -823,4 +849,4 @@ def test_app_run_does_not_reload_a_local_application(app, served, capsys):
     assert served[0][0] is app
     error = capsys.readouterr().err
     assert "Not reloading" in error
-    assert "no interactive debugger" in error
+    assert "No debugger" in error
