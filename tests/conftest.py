@@ -25,11 +25,15 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide variables of the caller's shell that applications and commands read."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
+    """Hide variables of the caller's shell that applications and commands read, or set."""
+    prefixes = ("FLASK_", "WERKZEUG_", "ASYNCFLASK_")
     for name in os.environ:
-        if name.startswith(("FLASK_", "WERKZEUG_")):
+        if name.startswith(prefixes):
             monkeypatch.delenv(name)
+    yield
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
+        del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
