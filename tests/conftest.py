@@ -25,15 +25,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
-    """Hide variables of the caller's shell that applications and commands read, or set."""
-    prefixes = ("FLASK_", "WERKZEUG_", "ASYNCFLASK_")
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide variables of the caller's shell that applications and commands read."""
     for name in os.environ:
-        if name.startswith(prefixes):
+        if name.startswith(("FLASK_", "WERKZEUG_")):
             monkeypatch.delenv(name)
-    yield
-    for name in [name for name in os.environ if name.startswith(prefixes)]:
-        del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
