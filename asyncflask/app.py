@@ -319,7 +319,8 @@ class Flask(Dispatcher, metaclass=Served):
         :param port: the port; ``SERVER_NAME``'s or 5000 by default.
         :param debug: sets :attr:`debug` if given.
         :param load_dotenv: whether ``.env`` and ``.flaskenv`` files are read.
-        :param options: more of :func:`uvicorn.run`.
+        :param options: ``use_debugger``, ``use_reloader`` and others of Flask's, and more of
+            :func:`uvicorn.run`.
         """
         from .devserver import run_app
 

@@ -54,7 +54,8 @@ DEFAULTS: t.Final[t.Mapping[str, t.Any]] = ImmutableDict(
         "TRAP_HTTP_EXCEPTIONS": False,
         "TRUSTED_HOSTS": None,
         "USE_X_SENDFILE": False,
-        # Beyond Flask's: threads for sync code, and limits for bodies that are read ahead.
+        # Beyond Flask's: the event loop, threads for sync code, and limits for bodies read ahead.
+        "BLOCKED_LOOP_THRESHOLD": 0.1,
         "BODY_TIMEOUT": 60,
         "CANCEL_ON_DISCONNECT": False,
         "MAX_BUFFERED_BODY": 64 * 2**20,

@@ -331,7 +331,9 @@ class RequestContext(_Context):
     isolated = False
     """Whether an application context that is active already must not be shared."""
     preserve: t.Callable[[t.Any], t.Any] | None = None
-    """Gets both contexts before they are popped; how a test client keeps them."""
+    """Gets both contexts before they are popped; how a test client or a debugger keeps them."""
+    debugged = False
+    """Whether it is a debugger that does."""
 
     lane: Lane | None = None
     """Where the stages run of a context that outlives its pipeline, kept by a stream."""
@@ -528,7 +530,9 @@ class RequestContext(_Context):
         return session
 
     def hand_over(self, preserve: t.Callable[[t.Any], t.Any]) -> None:
-        """Hand both contexts to a test client that goes on using them."""
+        """Hand both contexts to a test client or a debugger that goes on using them."""
+        # Entered again, it is to find the one that is handed over with it.
+        self.isolated = False
         preserve(_cv_app.get())
         preserve(self)
 

@@ -18,12 +18,14 @@ from .discovery import pass_script_info
 from .discovery import ScriptInfo
 from .flask_alias import is_installed_as_flask
 from .helpers import get_debug_flag
-from .reloader import apply_threads
+from .reloader import equip
 from .reloader import PROCESS_VARIABLE
 from .reloader import run_processes
 
 if t.TYPE_CHECKING:
     import ssl
+
+    from starlette.types import ASGIApp
 
     from .app import Flask
 
@@ -139,7 +141,7 @@ class SeparatedPathType(click.Path):
 @click.option(
     "--debugger/--no-debugger",
     default=None,
-    help="The interactive debugger, which is not available under ASGI.",
+    help="Show errors in the interactive debugger. Done in debug mode unless turned off.",
 )
 @click.option(
     "--with-threads/--without-threads",
@@ -197,7 +199,7 @@ def run_command(
         import_path,
         cert,
         reload=reload,
-        debugger=bool(debugger),
+        debugger=debug if debugger is None else debugger,
         threaded=with_threads,
         extra_files=extra_files or (),
         exclude_patterns=exclude_patterns or (),
@@ -211,7 +213,7 @@ def run_app(
     port: int,
     *,
     use_reloader: bool | None = None,
-    use_debugger: bool = False,
+    use_debugger: bool | None = None,
     threaded: bool = True,
     ssl_context: t.Any = None,
     extra_files: t.Iterable[str] = (),
@@ -224,7 +226,8 @@ def run_app(
 
     :param use_reloader: whether to restart when code changes; default: in debug mode. The script
         must have the application in a global variable for that.
-    :param use_debugger: is said not to be there.
+    :param use_debugger: whether errors are shown in Werkzeug's interactive debugger; default: in
+        debug mode. There is none outside of debug mode, nor with several workers.
     :param threaded: whether sync views run on several threads.
     :param ssl_context: a pair of files, ``"adhoc"``, or an ``SSLContext``.
     :param extra_files: more files to watch.
@@ -238,6 +241,7 @@ def run_app(
     show_server_banner(app.debug, app.name)
     if use_reloader is None:
         use_reloader = app.debug and (options.get("workers") or 1) == 1
+    use_debugger = app.debug if use_debugger is None else use_debugger
     other = _other_server()
     if other is not None:
         options = {"ssl_context": ssl_context, "threaded": threaded, **options}
@@ -297,21 +301,22 @@ def _serve(
     :param import_path: where another process finds the application, ``""`` if it is to look in
         the usual places; ``None`` if it cannot.
     """
-    if debugger:
-        _show_notice("There is no interactive debugger; tracebacks are printed here.")
     options = {"interface": "asgi3", **options}
     workers = options.pop("workers", None) or 1
     if (reload or workers > 1) and (obstacle := _obstacle_to_processes(import_path, cert)):
         _show_notice(f"{'Not reloading' if reload else 'One process'}: {obstacle}.")
         reload, workers = False, 1
+    if debugger and (obstacle := _obstacle_to_debugging(app, workers)):
+        _show_notice(f"No debugger: {obstacle}.")
+        debugger = False
+    debugged_at = options["host"] if debugger else None
     if not {"uds", "fd"} & options.keys():
         _check_port(options["host"], options["port"])
         _show_address(app, cert, options["host"], options["port"])
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
         if import_path is None or not (reload or workers > 1):
-            apply_threads(app, threaded)
-            _serve_here(app, cert, options)
+            _serve_here(equip(app, threaded, debugged_at), cert, options)
             return
         # Importing the application there must not start a server either.
         os.environ[FROM_COMMAND_VARIABLE] = "true"
@@ -319,10 +324,19 @@ def _serve(
             app,
             import_path,
             threaded=threaded,
+            debugged_at=debugged_at,
             extra_files=extra_files,
             exclude_patterns=exclude_patterns,
             options={**options, "reload": True} if reload else options,
         )
+
+
+def _obstacle_to_debugging(app: Flask, workers: int) -> str | None:
+    if not app.debug:
+        return "the application is not in debug mode"
+    if workers != 1:
+        return "a worker does not have the errors of the others, so there must be one"
+    return None
 
 
 def _check_port(host: str, port: int) -> None:
@@ -387,7 +401,7 @@ def _certificate_files(cert: t.Any, host: str) -> t.Iterator[dict[str, t.Any]]:
             yield {}
 
 
-def _serve_here(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
+def _serve_here(app: ASGIApp, cert: t.Any, options: dict[str, t.Any]) -> None:
     import uvicorn
 
     if cert is None or isinstance(cert, (str, tuple)):

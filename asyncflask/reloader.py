@@ -17,6 +17,9 @@ from .flask_alias import install_as_flask
 from .flask_alias import is_installed_as_flask
 from .helpers import get_debug_flag
 
+if t.TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 #: Tells the processes which application to load, and how.
 PROCESS_VARIABLE: t.Final = "ASYNCFLASK_PROCESS"
 
@@ -26,6 +29,7 @@ def run_processes(
     import_path: str,
     *,
     threaded: bool,
+    debugged_at: str | None,
     extra_files: t.Iterable[str],
     exclude_patterns: t.Iterable[str],
     options: dict[str, t.Any],
@@ -33,14 +37,21 @@ def run_processes(
     """Serve in other processes than this one, which watches over them.
 
     :param import_path: where they find the application, ``""`` for the usual places.
+    :param debugged_at: the host by which the debugger may be reached; ``None`` for no debugger.
     :param options: for :func:`uvicorn.run`; ``reload`` or ``workers`` among them.
     """
     import uvicorn
 
     if options.get("reload"):
         options = {**options, **_reload_options(app, extra_files, exclude_patterns)}
-    settings = {"app": import_path, "threaded": threaded, "as_flask": is_installed_as_flask()}
-    os.environ[PROCESS_VARIABLE] = json.dumps({**settings, "reload": options.get("reload", False)})
+    settings = {
+        "app": import_path,
+        "threaded": threaded,
+        "debugged_at": debugged_at,
+        "as_flask": is_installed_as_flask(),
+        "reload": options.get("reload", False),
+    }
+    os.environ[PROCESS_VARIABLE] = json.dumps(settings)
     os.environ["FLASK_DEBUG"] = "1" if app.debug else "0"
     with _another_main():
         uvicorn.run(f"{__name__}:make_app", factory=True, **options)
@@ -88,7 +99,7 @@ def _own_packages() -> t.Iterator[str]:
             yield os.path.dirname(os.path.abspath(path))
 
 
-def make_app() -> Flask:
+def make_app() -> ASGIApp:
     """Load the application in a process that :func:`run_processes` has started."""
     settings = json.loads(os.environ[PROCESS_VARIABLE])
     if settings["as_flask"]:
@@ -99,8 +110,7 @@ def make_app() -> Flask:
         if not settings["reload"]:
             raise
         return _make_notice(traceback.format_exc())
-    apply_threads(app, settings["threaded"])
-    return app
+    return equip(app, settings["threaded"], settings["debugged_at"])
 
 
 def _make_notice(text: str) -> Flask:
@@ -112,6 +122,17 @@ def _make_notice(text: str) -> Flask:
     return app
 
 
-def apply_threads(app: Flask, threaded: bool) -> None:
+def equip(app: Flask, threaded: bool, debugged_at: str | None) -> ASGIApp:
+    """Make an application what the server is to serve, and tell the PIN of its debugger.
+
+    :param debugged_at: the host by which the debugger may be reached; ``None`` for no debugger.
+    """
     if not threaded:
         app.config["SYNC_THREADS"] = 1
+    if debugged_at is None:
+        return app
+    from .debugger import Debugger
+
+    debugger = Debugger(app, [debugged_at])
+    debugger.consoles.announce()
+    return debugger

@@ -85,6 +85,7 @@ def test_defaults_are_flasks_and_our_own(app: Flask) -> None:
     ours = {key: value for key, value in app.config.items() if key not in theirs}
     assert {key: app.config[key] for key in theirs} == theirs
     assert ours == {
+        "BLOCKED_LOOP_THRESHOLD": 0.1,
         "BODY_TIMEOUT": 60,
         "CANCEL_ON_DISCONNECT": False,
         "MAX_BUFFERED_BODY": 67_108_864,

@@ -34,6 +34,7 @@ from asyncflask.cli import ScriptInfo
 from asyncflask.cli import SeparatedPathType
 from asyncflask.cli import show_server_banner
 from asyncflask.cli import with_appcontext
+from asyncflask.debugger import Debugger
 from asyncflask.globals import current_app
 
 
@@ -664,6 +665,12 @@ def test_run_does_not_reload_what_a_callable_makes(app, runner, served):
     result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debug"])
     assert result.exit_code == 0, result.output
     assert "Not reloading" in result.stderr
+    assert served[0][0].app is app
+
+
+def test_run_has_no_debugger_outside_of_debug_mode(app, runner, served):
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debugger"])
+    assert "No debugger: the application is not in debug mode" in result.stderr
     assert served[0][0] is app
 
 
@@ -697,12 +704,53 @@ def test_run_reloads_what_a_factory_of_a_module_makes(runner, project, served):
 
     from asyncflask.reloader import make_app
 
-    assert make_app().name == "from a factory"
+    assert make_app().app.name == "from a factory"
 
 
-def test_run_says_that_there_is_no_debugger(app, runner, served):
-    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--debugger"])
-    assert "no interactive debugger" in result.stderr
+@pytest.mark.parametrize("arguments", [[], ["--debugger"], ["--no-debugger"]])
+def test_run_puts_the_debugger_around_the_application_in_debug_mode(app, runner, served, arguments):
+    arguments = ["run", "--debug", "--host", "one.example", *arguments]
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), arguments)
+    assert result.exit_code == 0, result.output
+    served_app = served[0][0]
+    assert isinstance(served_app, Debugger) is ("--no-debugger" not in arguments)
+    assert ("Debugger PIN" in result.stderr) is ("--no-debugger" not in arguments)
+    if served_app is not app:
+        assert served_app.app is app
+        assert "one.example" in served_app.consoles.trusted_hosts
+
+
+@pytest.mark.parametrize("arguments", [[], ["--debugger"], ["--no-debugger"]])
+def test_the_reloaded_process_has_the_debugger(runner, project, served, arguments):
+    project(hello=HELLO)
+    arguments = ["-A", "hello", "--debug", "run", "--host", "localhost.", *arguments]
+    assert runner.invoke(cli, arguments).exit_code == 0
+
+    from asyncflask.reloader import make_app
+
+    made = make_app()
+    assert isinstance(made, Debugger) is ("--no-debugger" not in arguments)
+    if isinstance(made, Debugger):
+        assert "localhost." in made.consoles.trusted_hosts
+
+
+def test_there_is_no_debugger_with_several_workers(runner, project, served):
+    project(hello=HELLO)
+    result = runner.invoke(cli, ["-A", "hello", "--debug", "run", "--workers", "2"])
+    assert (served[0][1]["workers"], result.exit_code) == (2, 0)
+    assert "there must be one" in result.stderr
+
+    from asyncflask.reloader import make_app
+
+    assert make_app().name == "hello"
+
+
+@pytest.mark.parametrize("workers", [2, None])
+def test_there_is_a_debugger_where_one_process_is_left(app, served, capsys, workers):
+    app.run(debug=True, use_reloader=False, workers=workers)
+    assert served[0][0].app is app
+    assert served[0][1]["workers"] == 1
+    assert "No debugger" not in capsys.readouterr().err
 
 
 def test_run_reloading(runner, project, served):
@@ -723,7 +771,7 @@ def test_run_reloading(runner, project, served):
 
     from asyncflask.reloader import make_app
 
-    app = make_app()
+    app = make_app().app
     assert (app.name, app.config["SYNC_THREADS"]) == ("hello", 1)
 
 
@@ -852,6 +900,7 @@ def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
     assert options["reload"] is True
     settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
     assert settings["app"] == f"{os.path.abspath('script.py')}:shown_app"
+    assert settings["debugged_at"] == "127.0.0.1"
     assert os.environ["FLASK_DEBUG"] == "1"
 
 
@@ -860,4 +909,4 @@ def test_app_run_does_not_reload_a_local_application(app, served, capsys):
     assert served[0][0] is app
     error = capsys.readouterr().err
     assert "Not reloading" in error
-    assert "no interactive debugger" in error
+    assert "No debugger" in error

@@ -24,6 +24,7 @@ from ..responses import EncodedBody
 from ..responses import Response
 from . import wire
 from .environ import BODILESS_METHODS
+from .environ import DEBUGGER
 from .environ import header_size
 from .sending import arrives
 from .sending import FILE_CHUNK
@@ -41,6 +42,7 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
     from ..wrappers import Request
+    from .body import Body
 
 _END: t.Final = object()
 
@@ -70,7 +72,9 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     else:
         ctx = RequestContext(app, {}, request)
     if "wsgi_environ" in scope:
-        ctx.preserve = scope["wsgi_environ"].get("werkzeug.debug.preserve_context")
+        given = scope["wsgi_environ"]
+        ctx.preserve = given.get("werkzeug.debug.preserve_context")
+        ctx.debugged = ctx.isolated = DEBUGGER in given
     else:
         # Whatever application context the server's task has is none of this request's.
         ctx.isolated = True
@@ -96,12 +100,17 @@ async def _let_go(ctx: RequestContext, driver: Driver) -> None:
     try:
         if ctx.response is not None:
             await _close(driver, ctx.response)
-        if body is not None and ctx.preserve is not None:
+        if body is not None and _is_kept(body, ctx):
             await driver.drive(ctx.request.keep_body())
     finally:
         driver.release()
         if body is not None:
             body.release()
+
+
+def _is_kept(body: Body, ctx: RequestContext) -> bool:
+    """Tell whether a body is read later, by a test, which has sent all of it, or in a console."""
+    return ctx.preserve is not None and (body.arrived or not ctx.debugged)
 
 
 async def send_response(

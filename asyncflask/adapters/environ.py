@@ -37,6 +37,9 @@ is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
 CONNECTION: t.Final = "asyncflask.connection"
 """Key of environs of ASGI requests: a :class:`Connection`, for async code on their loop."""
 
+DEBUGGER: t.Final = "asyncflask.debugger"
+"""Key of environs of requests whose errors a debugger shows, so that no bridge answers them."""
+
 _GATEWAY_KEYS: t.Final = frozenset(
     {
         "REQUEST_METHOD",

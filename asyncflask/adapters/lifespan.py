@@ -12,6 +12,7 @@ import anyio
 from ..lanes import colour_of
 from ..lanes import run_sync
 from ..lanes import SYNC
+from ..loop_watch import watch_loop
 from .process import note_serving
 
 if t.TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Serving:
 
         :param state: the server's dictionary for what ``lifespan=`` yields, if it has one.
         """
+        if self._app.debug:
+            self._watch()
         try:
             async with self._app.app_context():
                 await self._enter_lifespan(state)
@@ -112,6 +115,18 @@ class Serving:
             await self.undo(exc)
             raise
         note_serving(self._app)
+
+    def _watch(self) -> None:
+        """Have a blocked event loop told of."""
+        app = self._app
+        watch = watch_loop(app.config["BLOCKED_LOOP_THRESHOLD"], app.logger)
+        if watch is None:
+            return
+
+        async def stop() -> None:
+            watch.stop()
+
+        self._ends.append(_without_error(stop))
 
     async def undo(self, error: BaseException) -> None:
         """Do the same as :meth:`stop`, undisturbed by a cancellation."""

@@ -17,6 +17,7 @@ from ..lanes import Production
 from ..lanes import ReaderGone
 from ..logging import escaped
 from . import wire
+from .environ import DEBUGGER
 from .sending import FILE_CHUNK
 from .sending import PLAIN_FILES
 
@@ -60,6 +61,7 @@ class WsgiCall:
         # The environ is the application's, which may change it.
         self.method: str = environ["REQUEST_METHOD"]
         self._path: str = environ["PATH_INFO"]
+        self._debugged = DEBUGGER in environ
 
     def run(self, production: Production) -> None:
         """Call the application, put what it answers into *production*, and close the answer."""
@@ -186,7 +188,7 @@ class WsgiCall:
         if self._production.left:
             if not _comes_of_leaving(error):
                 self._log(error, " after its client had left")
-        elif not self._handed_over:
+        elif not (self._handed_over or self._is_shown(error)):
             self._answer(error)
         elif isinstance(error, Exception):
             self.failure = error
@@ -196,6 +198,11 @@ class WsgiCall:
                 f"The WSGI application raised {error!r} in the middle of its response."
             )
             self.failure.__cause__ = error
+
+    def _is_shown(self, error: BaseException) -> bool:
+        """Tell whether an error is a debugger's, to be shown."""
+        answered = isinstance(error, (InputBroken, InputTimeout))
+        return self._debugged and isinstance(error, Exception) and not answered
 
     def _answer(self, error: BaseException) -> None:
         if isinstance(error, (InputBroken, InputTimeout)):

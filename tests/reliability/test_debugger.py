@@ -100,7 +100,7 @@ async def test_what_a_page_tells_in_debug_mode_is_escaped(target: str) -> None:
         assert KEY in answer.text
 
 
-# -- no debugger under ASGI -----------------------------------------------------------------------
+# -- no debugger but with the development server in debug mode ------------------------------------
 
 SERVED = f"""
     from asyncflask import Flask, request
@@ -123,12 +123,13 @@ SERVED = f"""
         raise LookupError("{SCRIPT}")
 
     if __name__ == "__main__":
-        app.run(port=0, debug=True, use_debugger=True, use_reloader=False)
+        app.run(port=0, debug=True, use_debugger=False, use_reloader=False)
 """
+RUN = ["-m", "asyncflask", "--app", "served", "run", "--port=0", "--no-reload"]
 COMMANDS = {
-    "the command": ["-m", "asyncflask", "--app", "served", "run", "--port=0", "--debug"]
-    + ["--debugger", "--no-reload"],
-    "a script": ["served.py"],
+    "the command, told not to": [*RUN, "--debug", "--no-debugger"],
+    "the command without debug mode": [*RUN, "--debugger"],
+    "a script, told not to": ["served.py"],
 }
 
 
@@ -200,7 +201,7 @@ def test_an_error_shows_no_traceback_and_no_console(
         page = response.read().decode()
     assert [told for told in (*TOLD, "LookupError", "console") if told in page] == []
     assert "LookupError" in server.wait_for_output("LookupError")
-    figure("debug mode on uvicorn, `run --debugger` and app.run(): no console, no traceback sent")
+    figure("debug mode on uvicorn, `run --no-debugger`: no console, no traceback sent")
 
 
 # -- Werkzeug's debugger around the WSGI face -----------------------------------------------------
@@ -263,15 +264,17 @@ def test_the_console_is_locked_after_ten_wrong_pins(
 
 
 @pytest.mark.parametrize("debugger", [None, False, True])
-def test_a_stand_in_for_werkzeugs_server_debugs_only_if_told_to(
-    monkeypatch: pytest.MonkeyPatch, debugger: bool | None
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_stand_in_for_werkzeugs_server_debugs_in_debug_mode_or_if_told_to(
+    monkeypatch: pytest.MonkeyPatch, debug: bool, debugger: bool | None
 ) -> None:
     calls: list[dict[str, t.Any]] = []
     stand_in = lambda host, port, app, **options: calls.append(options)  # noqa: E731
     monkeypatch.setattr("werkzeug.serving.run_simple", stand_in)
     options = {} if debugger is None else {"use_debugger": debugger}
-    make_app().run(debug=True, **options)
-    assert [call["use_debugger"] for call in calls] == [bool(debugger)]
+    make_app().run(debug=debug, **options)
+    expected = debug if debugger is None else debugger
+    assert [call["use_debugger"] for call in calls] == [expected]
 
 
 # -- templates ------------------------------------------------------------------------------------
