@@ -444,6 +444,23 @@ def test_middleware_finds_the_request_when_the_response_starts(
     assert seen == ["200 OK it", "teardown", "404 NOT FOUND None", "teardown"]
 
 
+def test_middleware_around_the_application_finds_the_request_of_a_sync_view(app: Flask) -> None:
+    seen: list[str] = []
+
+    def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
+        seen.append(f"{status} {request.endpoint if request else 'is over'}")
+
+    async def view_async() -> str:
+        return "async"
+
+    app.add_url_rule("/sync", "sync", lambda: "sync")
+    app.add_url_rule("/async", "async", view_async)
+    for path in ("/sync", "/async"):
+        environ = create_environ(path)
+        assert b"".join(app(environ, start_response)) == path[1:].encode()
+    assert seen == ["200 OK sync", "200 OK is over"]
+
+
 def test_an_application_can_be_mounted_under_another(app: Flask) -> None:
     inner = Flask("inner")
     inner.add_url_rule("/a", "a", lambda: asyncflask.url_for("a"))

@@ -60,6 +60,8 @@ def _respond(
     answer = _Answer(app, ctx.request, driver, start_response)
     try:
         response = driver.drive(stages.handle(app, ctx, driver.lane, answer.begin))
+        if not answer.begun:
+            context.run(answer.begin, response)
     except BaseException:
         if ctx.response is not None:
             _close(driver, ctx.response)
@@ -81,6 +83,7 @@ class _Answer:
 
     body: t.Iterable[bytes]
     headers: wire.Headers
+    begun = False
     refused = False
     """Whether the response cannot be sent, so that another one was begun in its place."""
 
@@ -93,6 +96,7 @@ class _Answer:
         self._start_response = start_response
 
     def begin(self, response: Response) -> None:
+        self.begun = True
         try:
             headers = _checked_headers(response, self._request)
         except wire.InvalidHeader as exc:

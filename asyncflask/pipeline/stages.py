@@ -68,7 +68,8 @@ async def handle(
 ) -> Response:
     """Take a request from its context's push to its pop, and give the response to send.
 
-    :param begin: called on the request's thread with the response, before the context is popped.
+    :param begin: called on the request's thread with the response, before the context is popped,
+        unless the request is on the loop and nothing around ``wsgi_app`` could look at it then.
     """
     error: BaseException | None = None
     traceback: TracebackType | None = None
@@ -87,7 +88,7 @@ async def handle(
             traceback = exc.__traceback__
             response = await _answer(app, ctx, lane, exc)
         ctx.response = response
-        if begin is not None:
+        if begin is not None and (lane.threaded or app._through_wsgi):
             if not lane.threaded:
                 await to_thread()
             begin(response)

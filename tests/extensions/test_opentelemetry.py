@@ -6,6 +6,7 @@ import asyncio
 import threading
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import flask
 import pytest
@@ -20,8 +21,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.responses import FileResponse
 
 EXTENSION = "opentelemetry-instrumentation-flask"
+NOTES = """Requests take a thread under ASGI, too. Spans of Starlette responses \
+that send themselves, such as `FileResponse`, have no status."""
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
@@ -177,6 +181,17 @@ def test_a_stream_is_part_of_the_span_of_its_request(client: t.Any, spans: t.Any
     assert client.get("/stream").text == "streamed"
     request, work = by_name(spans)["GET /stream"], by_name(spans)["work"]
     assert work.parent == request.context
+
+
+def test_a_starlette_response_that_sends_itself_has_a_span_without_a_status(
+    app: Flask, client: t.Any, painted: t.Any, spans: t.Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("text")
+    app.add_url_rule("/file", "file", painted(lambda: FileResponse(path)))
+    assert client.get("/file").text == "text"
+    span = by_name(spans)["GET /file"]
+    assert span.attributes is not None and "http.status_code" not in span.attributes
 
 
 def test_durations_are_measured_by_route(client: t.Any, metrics: t.Any) -> None:

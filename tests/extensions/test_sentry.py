@@ -15,6 +15,7 @@ from sentry_sdk.integrations.flask import FlaskIntegration
 from sentry_sdk.transport import Transport
 
 EXTENSION = "sentry-sdk"
+NOTES = "Requests take a thread under ASGI, too."
 
 TRACE = "771a43a4192642f0b136d5159a501700"
 Sent = list[dict[str, t.Any]]
