@@ -61,7 +61,7 @@ def _respond(
     try:
         response = driver.drive(stages.handle(app, ctx, driver.lane, answer.begin))
         if not answer.begun:
-            context.run(answer.begin, response)
+            driver.lane.context.run(answer.begin, response)
     except BaseException:
         if ctx.response is not None:
             _close(driver, ctx.response)
