@@ -399,7 +399,6 @@ def test_what_cannot_be_told_has_to_be_said() -> None:
     with pytest.raises(TypeError, match="protocol='wsgi'"):
         app.mount("/any", anything)
     app.mount("/any", anything, protocol="wsgi")
-
     assert app.test_client(transport="asgi").get("/any").text == "any"
 
 
