@@ -300,16 +300,18 @@ class Request(RequestHead):
         :raises BadRequest: (400) if it is no JSON.
         :raises UnsupportedMediaType: (415) if the content type is not that of JSON.
         """
-        error = self._json_error
-        if error is None:
+        if self._json_error is None:
             return super().get_json(force, silent, cache)
-        if not isinstance(error, ValueError):
-            raise error
-        return None if silent else self.on_json_loading_failed(error)
+        if not isinstance(self._json_error, ValueError):
+            # Not by a local name: its traceback, which has this frame, would hold the error itself.
+            raise self._json_error
+        return None if silent else self.on_json_loading_failed(self._json_error)
 
     def close(self) -> None:
         """Close the files of the form, and what the body was loaded into."""
         super().close()
+        # Once they have been raised their tracebacks hold the request.
+        self._form_error = self._json_error = None
         spool = self._spool
         if spool is not None:
             # Tests and WSGI middleware may look at the request yet, at what is no file at least.
@@ -420,7 +422,8 @@ class Request(RequestHead):
             try:
                 self._load_form_data()
             except Exception as exc:
-                self._form_error = exc
+                self._form_error = exc.with_traceback(None)
+                self._closes = True
             self._form_ahead = stream.tell() > 0
         self.stream = stream
         stream.seek(0)
@@ -434,6 +437,7 @@ class Request(RequestHead):
         except Exception as exc:
             # It shows when somebody asks for the data; its traceback holds this frame.
             self._json_error = exc.with_traceback(None)
+            self._closes = True
         else:
             self._cached_json = (value, value)
 

@@ -425,12 +425,15 @@ def test_keys_of_an_outer_environ_are_kept_unless_the_scope_knows_better() -> No
         "REQUEST_METHOD": "PUT",
         "HTTP_X_A": "outer",
         "wsgi.url_scheme": "https",
+        "REMOTE_ADDR": "10.0.0.9",
+        "REMOTE_PORT": "9",
     }
-    environ = environ_from_scope(scope_of(wsgi_environ=outer), None)
+    environ = environ_from_scope(scope_of(wsgi_environ=outer, client=("10.0.0.1", 1)), None)
     for key in ("REMOTE_USER", "custom.key", "wsgi.errors"):
         assert environ[key] is outer[key]
     assert environ["REQUEST_METHOD"] == "GET" and environ["wsgi.url_scheme"] == "http"
     assert "HTTP_X_A" not in environ
+    assert environ["REMOTE_ADDR"] == "10.0.0.1" and environ["REMOTE_PORT"] == "1"
 
 
 # -- the input of a WSGI server ------------------------------------------------------------------

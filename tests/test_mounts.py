@@ -402,6 +402,11 @@ def test_what_cannot_be_told_has_to_be_said() -> None:
     assert app.test_client(transport="asgi").get("/any").text == "any"
 
 
+def test_a_class_is_not_taken_for_its_instances() -> None:
+    with pytest.raises(TypeError, match="cannot tell"):
+        protocol_of(AsgiObject)
+
+
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [

@@ -43,6 +43,7 @@ def build() -> Flask:
             "path": request.path,
             "links": [url_for("see", word=word, _external=external) for external in (0, 1)],
             "server": [environ["SERVER_NAME"], environ["SERVER_PORT"]],
+            "client": environ["REMOTE_ADDR"],
             "uri": environ["RAW_URI"],
             "original": environ.get("werkzeug.proxy_fix.orig"),
         }

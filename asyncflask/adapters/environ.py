@@ -51,9 +51,11 @@ _GATEWAY_KEYS: t.Final = frozenset(
         "SERVER_NAME",
         "SERVER_PORT",
         "SERVER_PROTOCOL",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
     }
 )
-"""What PEP 3333 defines and the scope says better than an environ it came from."""
+"""What servers set and the scope says better than an environ it came from."""
 
 
 class Connection(t.Protocol):

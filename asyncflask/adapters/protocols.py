@@ -19,7 +19,8 @@ def protocol_of(app: t.Any) -> str:
     """
     if hasattr(app, "asgi_app") and hasattr(app, "wsgi_app"):
         return BOTH
-    if is_async(app):
+    # A class is called to make one, whatever its instances are.
+    if not isinstance(app, type) and is_async(app):
         return ASGI
     fitting = [kind for kind, count in ((WSGI, 2), (ASGI, 3)) if takes(app, count)]
     if len(fitting) != 1:

@@ -16,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 from asyncflask import Flask
 from asyncflask import Request
 from asyncflask import request
+from asyncflask.adapters.forms import FormParser
 from tests.bodies import add
 from tests.bodies import both_colours
 from tests.bodies import both_transports
@@ -115,6 +116,21 @@ async def test_large_bodies_are_parsed_while_the_loop_runs(
     finally:
         gc.unfreeze()
     figure("A13", f"{kind} {len(body) / 1e6:.0f} MB {colour}: {stalls}")
+
+
+@pytest.mark.case("A13")
+def test_a_multipart_form_is_read_a_mebibyte_at_a_time() -> None:
+    # Many short reads are what keeps the loop from getting the interpreter's lock: no load needed.
+    sizes: list[int] = []
+
+    class Noting(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            sizes.append(-1 if size is None else size)
+            return super().read(size)
+
+    body = multipart(*[(f"f{n}", None, b"x" * 16_600) for n in range(300)])
+    form = FormParser().parse(Noting(body), "multipart/form-data", len(body), {"boundary": "x"})
+    assert len(form[1]) == 300 and set(sizes) == {MIB}
 
 
 @pytest.mark.bare

@@ -19,6 +19,8 @@ from tests.kit import soak_app
 from tests.kit.cases import Figure
 from tests.kit.soak import ask
 from tests.kit.soak import DISTINCT
+from tests.kit.soak import FORM
+from tests.kit.soak import JSON
 from tests.kit.soak import Kind
 from tests.kit.soak import MIXED
 from tests.kit.soak import run_apart
@@ -117,6 +119,53 @@ async def test_a_request_leaves_no_circles(kind: Kind) -> None:
     await ask_and_settle(soak_app.app, kind, 1)
     with circles() as found:
         await ask_and_settle(soak_app.app, kind, 2)
+    assert found == []
+
+
+class Odd(Exception):
+    """What a parser of a user's own may raise."""
+
+
+def parses() -> Flask:
+    app = Flask("app", root_path=".", static_folder=None)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.logger.disabled = True
+
+    @app.post("/form")
+    async def form() -> str:
+        return str(len(request.form))
+
+    @app.post("/json")
+    async def json() -> str:
+        return str(request.get_json())
+
+    return app
+
+
+LARGE = [
+    Kind("POST", "/form", 413, body=b"a=1&" * 100_000, headers=FORM),
+    Kind("POST", "/json", 400, body=b"[" + b"1," * 200_000, headers=JSON),
+]
+
+
+@pytest.mark.parametrize("kind", LARGE, ids=lambda kind: kind.path)
+async def test_a_large_body_that_is_refused_leaves_no_circles(kind: Kind) -> None:
+    app = parses()
+    with circles() as found:
+        await ask_and_settle(app, kind, 1)
+    assert found == []
+
+
+async def test_an_error_of_a_parser_of_the_user_s_leaves_no_circles() -> None:
+    app = parses()
+
+    def loads(text: t.Any) -> t.NoReturn:
+        raise Odd
+
+    app.json.loads = loads  # type: ignore[method-assign]
+    kind = Kind("POST", "/json", 500, body=b"[" + b"1," * 200_000 + b"1]", headers=JSON)
+    with circles() as found:
+        await ask_and_settle(app, kind, 1)
     assert found == []
 
 
