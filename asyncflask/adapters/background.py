@@ -96,6 +96,7 @@ class Run:
     """
 
     def __init__(self, app: Flask) -> None:
+        self.app = app
         self._runner = LifespanRunner(app)
         self._loop = loop_for_here("before_serving")
         self._starting: asyncio.Task[None] | None = None
@@ -154,4 +155,9 @@ def end_serving() -> None:
         try:
             run.stop()
         except Exception:
-            _logger.exception("What belongs after serving has failed.")
+            _logger.exception(
+                "The functions of %r that run after serving have failed, or were not done within"
+                " %g seconds.",
+                run.app,
+                STOP_TIMEOUT,
+            )
