@@ -91,8 +91,9 @@ class Router:
             or "create_url_adapter" in app._overrides
         ):
             return False
-        if request.path == "/" and not _ends_with_slash(request):
-            return False
+        if request.path == "/" and (request.root_path or request.scope is None):
+            if not _ends_with_slash(request):
+                return False
         host = _plain_host(request)
         if host is None:
             return False
@@ -121,6 +122,5 @@ def _plain_host(request: Request) -> bytes | str | None:
 def _ends_with_slash(request: Request) -> bool:
     """Whether the root of the application was asked for as such, and needs no redirect."""
     scope = request.scope
-    if scope is None:
-        return str(request.environ.get("PATH_INFO", "")).endswith("/")
-    return not request.root_path or str(scope["path"]).endswith("/")
+    path = request.environ.get("PATH_INFO", "") if scope is None else scope["path"]
+    return str(path).endswith("/")
