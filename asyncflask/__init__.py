@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import types
 import typing as t
-from importlib import import_module
 
 from . import json as json
 from .app import Flask as Flask
@@ -40,23 +42,31 @@ from .signals import request_finished as request_finished
 from .signals import request_started as request_started
 from .signals import request_tearing_down as request_tearing_down
 from .signals import template_rendered as template_rendered
-from .templating import render_template as render_template
-from .templating import render_template_async as render_template_async
-from .templating import render_template_string as render_template_string
-from .templating import render_template_string_async as render_template_string_async
-from .templating import stream_template as stream_template
-from .templating import stream_template_async as stream_template_async
-from .templating import stream_template_string as stream_template_string
-from .templating import stream_template_string_async as stream_template_string_async
 from .wrappers import Request as Request
 from .wrappers import Response as Response
+
+if t.TYPE_CHECKING:
+    from .templating import render_template as render_template
+    from .templating import render_template_async as render_template_async
+    from .templating import render_template_string as render_template_string
+    from .templating import render_template_string_async as render_template_string_async
+    from .templating import stream_template as stream_template
+    from .templating import stream_template_async as stream_template_async
+    from .templating import stream_template_string as stream_template_string
+    from .templating import stream_template_string_async as stream_template_string_async
 
 FLASK_API: t.Final = "3.1.3"
 """The version of Flask whose API this is."""
 
 
-_LOADED_WHEN_USED: t.Final = frozenset({"cli", "debughelpers", "testing", "views"})
-"""Modules that Flask's package has as attributes, and that cost too much to load ahead."""
+# Modules that Flask's package has as attributes, and names of it that are in one of them.
+_LOADED_WHEN_USED: t.Final = frozenset({"cli", "debughelpers", "templating", "testing", "views"})
+_TEMPLATING: t.Final = frozenset(
+    f"{what}_template{source}{colour}"
+    for what in ("render", "stream")
+    for source in ("", "_string")
+    for colour in ("", "_async")
+)
 
 
 def __getattr__(name: str) -> t.Any:
@@ -64,5 +74,20 @@ def __getattr__(name: str) -> t.Any:
         # What extensions compare is the version of Flask.
         return FLASK_API
     if name in _LOADED_WHEN_USED:
-        return import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _TEMPLATING:
+        return getattr(importlib.import_module(f"{__name__}.templating"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*vars(sys.modules[__name__]), *_LOADED_WHEN_USED, *_TEMPLATING})
+
+
+# For "from asyncflask import *", which would not find what is loaded when used.
+__all__ = ["json", *_TEMPLATING]
+__all__ += [
+    name
+    for name, value in vars().copy().items()
+    if not name.startswith("_") and not isinstance(value, types.ModuleType)
+]

@@ -41,9 +41,6 @@ from .scaffold import find_package
 from .scaffold import setupmethod
 from .scaffold import T_teardown
 from .template_names import TemplateNames
-from .templating import create_async_environment
-from .templating import DispatchingJinjaLoader
-from .templating import Environment
 
 if t.TYPE_CHECKING:
     from jinja2 import Environment as BaseEnvironment
@@ -51,6 +48,8 @@ if t.TYPE_CHECKING:
 
     from .adapters.mounts import Mount
     from .blueprints import Blueprint
+    from .templating import DispatchingJinjaLoader
+    from .templating import Environment
     from .testing import FlaskClient
     from .testing import FlaskCliRunner
 
@@ -81,6 +80,15 @@ def _make_timedelta(value: timedelta | float | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
+class _JinjaEnvironment:
+    """The class attribute ``jinja_environment``, which loads Jinja when it is asked for."""
+
+    def __get__(self, app: App | None, owner: type[App]) -> type[Environment]:
+        from .templating import Environment
+
+        return Environment
+
+
 class App(TemplateNames):
     """The registration half of an application: configuration, routes, hooks, templates.
 
@@ -107,7 +115,7 @@ class App(TemplateNames):
     aborter_class = Aborter
     app_ctx_globals_class = _AppCtxGlobals
     config_class = Config
-    jinja_environment = Environment
+    jinja_environment = _JinjaEnvironment()
     json_provider_class: type[JSONProvider] = DefaultJSONProvider
     url_map_class = Map
     url_rule_class = Rule
@@ -272,6 +280,8 @@ class App(TemplateNames):
     @cached_property
     def jinja_env_async(self) -> BaseEnvironment:
         """The async counterpart of :attr:`jinja_env`, for ``render_template_async``."""
+        from .templating import create_async_environment
+
         return create_async_environment(self)
 
     def create_jinja_environment(self) -> Environment:
@@ -297,6 +307,8 @@ class App(TemplateNames):
 
     def create_global_jinja_loader(self) -> DispatchingJinjaLoader:
         """Make the loader that looks at the application's templates, then the blueprints'."""
+        from .templating import DispatchingJinjaLoader
+
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:

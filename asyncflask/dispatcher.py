@@ -21,7 +21,7 @@ from .pipeline import stages
 from .pipeline.plan import overridable
 from .routing import read_host
 from .teardown import run_stage
-from .templating import update_context
+from .template_context import update_context
 
 if t.TYPE_CHECKING:
     from types import TracebackType

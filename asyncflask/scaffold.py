@@ -11,8 +11,6 @@ from datetime import timedelta
 from functools import wraps
 from pathlib import PurePath
 
-from jinja2 import BaseLoader
-from jinja2 import FileSystemLoader
 from werkzeug.exceptions import default_exceptions
 from werkzeug.exceptions import HTTPException
 from werkzeug.utils import cached_property
@@ -23,10 +21,12 @@ from .helpers import _endpoint_from_view_func as _endpoint_from_view_func
 from .helpers import get_root_path
 from .helpers import send_from_directory
 from .lanes import does_io
-from .templating import _default_template_ctx_processor
+from .template_context import _default_template_ctx_processor
 
 if t.TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+
+    from jinja2 import BaseLoader
 
     from .cli import AppGroup
     from .pipeline.errors import ErrorHandlerSpec
@@ -169,6 +169,8 @@ class Scaffold:
         """The loader of this object's own templates, ``None`` without a template folder."""
         if self.template_folder is None:
             return None
+        from jinja2 import FileSystemLoader
+
         return FileSystemLoader(os.path.join(self.root_path, self.template_folder))
 
     def get_send_file_max_age(self, filename: str | None) -> int | None:

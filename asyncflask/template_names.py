@@ -11,7 +11,6 @@ from .scaffold import setupmethod
 from .scaffold import T_template_filter
 from .scaffold import T_template_global
 from .scaffold import T_template_test
-from .templating import as_filter
 
 if t.TYPE_CHECKING:
     from .templating import Environment
@@ -39,6 +38,8 @@ class TemplateNames(Scaffold):
         :param f: the filter.
         :param name: name of the filter, by default the function's.
         """
+        from .templating import as_filter
+
         self.jinja_env.filters[name or f.__name__] = as_filter(f)
 
     @setupmethod
@@ -58,6 +59,8 @@ class TemplateNames(Scaffold):
         :param f: the test.
         :param name: name of the test, by default the function's.
         """
+        from .templating import as_filter
+
         self.jinja_env.tests[name or f.__name__] = as_filter(f)
 
     @setupmethod

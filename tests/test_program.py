@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -422,3 +423,30 @@ def test_broken_application_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(NotServing, match="ZeroDivisionError"):
         with started(tmp_path, "--app", "served", "run", "--debug", "-p", "0"):
             pass
+
+
+# -- what an import costs ------------------------------------------------------------------------
+
+#: What only a command, a client, a template or a response of that kind needs.
+UNNEEDED = re.compile(
+    r"(uvicorn|httpx|httpcore|h11|click|rich|watchfiles|dotenv|starlette|jinja2|readline|code"
+    r"|asyncflask\.(cli|templating|testing|devserver|loop_watch))(\.|$)"
+)
+
+
+def test_import_loads_nothing_that_is_not_needed_yet(tmp_path: Path) -> None:
+    code = "import sys, asyncflask; asyncflask.Flask('x'); print(*sys.modules)"
+    loaded = run(tmp_path, "-c", code, program=()).stdout.split()
+    assert "asyncflask.app" in loaded
+    assert sorted(filter(UNNEEDED.match, loaded)) == []
+
+
+@pytest.mark.parametrize("name", ["render_template", "stream_template_string_async", "templating"])
+def test_names_loaded_late_are_names_of_the_package(tmp_path: Path, name: str) -> None:
+    code = f"import asyncflask; print({name!r} in dir(asyncflask)); asyncflask.{name}"
+    assert run(tmp_path, "-c", code, program=()).stdout == "True\n"
+
+
+def test_star_import_brings_names_that_are_loaded_late(tmp_path: Path) -> None:
+    code = "from asyncflask import *; print(render_template.__name__, json.dumps(1), 't' in dir())"
+    assert run(tmp_path, "-c", code, program=()).stdout == "render_template 1 False\n"

@@ -12,7 +12,6 @@ import anyio
 from ..lanes import colour_of
 from ..lanes import run_sync
 from ..lanes import SYNC
-from ..loop_watch import watch_loop
 from .process import note_serving
 
 if t.TYPE_CHECKING:
@@ -119,6 +118,8 @@ class Serving:
     def _watch(self) -> None:
         """Have a blocked event loop told of."""
         app = self._app
+        from ..loop_watch import watch_loop
+
         watch = watch_loop(app.config["BLOCKED_LOOP_THRESHOLD"], app.logger)
         if watch is None:
             return

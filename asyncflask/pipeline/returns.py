@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import sys
 import typing as t
 from copy import copy
 from urllib.parse import urlsplit
 
-from starlette.responses import Response as StarletteResponse
-from starlette.responses import StreamingResponse
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
@@ -16,6 +15,8 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 if t.TYPE_CHECKING:
+    from starlette.responses import Response as StarletteResponse
+
     from ..dispatcher import Dispatcher
     from ..wrappers import Request
     from ..wrappers import Response
@@ -61,7 +62,15 @@ def runs_user_code(rv: t.Any) -> bool:
     """Tell whether converting *rv* calls a WSGI application, which belongs on a thread."""
     if isinstance(rv, tuple) and rv:
         rv = rv[0]
-    return callable(rv) and not isinstance(rv, (BaseResponse, HTTPException, StarletteResponse))
+    if not callable(rv) or isinstance(rv, (BaseResponse, HTTPException)):
+        return False
+    return not _is_starlette(rv)
+
+
+def _is_starlette(rv: t.Any) -> t.TypeGuard[StarletteResponse]:
+    """Whether it is a response of Starlette's, which then has been loaded by whoever made it."""
+    module = sys.modules.get("starlette.responses")
+    return module is not None and isinstance(rv, module.Response)
 
 
 def _unpack(rv: tuple[t.Any, ...], request: Request) -> tuple[t.Any, t.Any, t.Any]:
@@ -86,7 +95,7 @@ def _from_other(app: Dispatcher, request: Request, rv: t.Any) -> Response:
         return t.cast("Response", redirect(_relative(rv.new_url, request), rv.code, kind))
     if isinstance(rv, HTTPException):
         return _from_error(kind, request, rv)
-    if isinstance(rv, StarletteResponse):
+    if _is_starlette(rv):
         return _from_starlette(kind, rv)
     if isinstance(rv, BaseResponse) or callable(rv):
         return _from_wsgi(kind, request, rv)
@@ -139,6 +148,9 @@ def _from_wsgi(kind: type[Response], request: Request, rv: t.Any) -> Response:
 
 
 def _from_starlette(kind: type[Response], rv: StarletteResponse) -> Response:
+    from starlette.responses import Response as StarletteResponse
+    from starlette.responses import StreamingResponse
+
     headers = Headers((k.decode("latin-1"), v.decode("latin-1")) for k, v in rv.raw_headers)
     has_type = "Content-Type" in headers
     call = type(rv).__call__
