@@ -330,7 +330,7 @@ class RequestContext(_Context):
     flashes: list[tuple[str, str]] | None = None
     isolated = False
     """Whether an application context that is active already must not be shared."""
-    preserve: t.Callable[[t.Any], t.Any] | None = None
+    preserve: t.Callable[[t.Any], t.Any] | None
     """Gets both contexts before they are popped; how a test client or a debugger keeps them."""
     debugged = False
     """Whether it is a debugger that does."""
@@ -344,7 +344,7 @@ class RequestContext(_Context):
     response: Response | None = None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 
-    _stored_session: SessionMixin | None = None
+    _stored_session: SessionMixin | None
     _session_deferred = False
     _url_adapter: MapAdapter | None = _sentinel
     plan: Plan = None  # type: ignore[assignment]
@@ -362,10 +362,10 @@ class RequestContext(_Context):
             request = app.request_class.from_gateway(environ)
         request.json_module = app.json
         self.request: Request = request
-        if session is not None:
-            self._stored_session = session
+        self._stored_session = session
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
         self._cv_tokens: list[Entry] = []
+        self.preserve = None
 
     @property
     def url_adapter(self) -> MapAdapter | None:
@@ -442,6 +442,11 @@ class RequestContext(_Context):
             request.routing_exception = exc
 
     async def _push(self, lane: Lane) -> None:
+        if not self.begin_push():
+            await self.finish_push(lane)
+
+    def begin_push(self) -> bool:
+        """Push as far as nothing has to be waited for, and tell whether that is all of it."""
         app = self.app
         app_ctx: AppContext | None = None
         current = _cv_app.get(None)
@@ -449,24 +454,41 @@ class RequestContext(_Context):
             app_ctx = app.app_context() if app._overrides else AppContext(app)
             app_ctx._cv_tokens.append((_cv_app.set(app_ctx), None))
         self._cv_tokens.append((_cv_request.set(self), app_ctx))
-        if app_ctx is not None and appcontext_pushed.receivers:
+        if app._overrides or appcontext_pushed.receivers:
+            return False
+        if self._stored_session is None:
+            if app._session_stages[0][1] != INLINE:
+                return False
+            self._session_deferred = True
+        self._find_plan()
+        return True
+
+    async def finish_push(self, lane: Lane) -> None:
+        """Do what :meth:`begin_push` has left."""
+        app = self.app
+        if self._cv_tokens[-1][1] is not None and appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, app)
+        request = self.request
         if self._stored_session is None:
             open_session = app._session_stages[0]
             if open_session[1] == INLINE:
                 self._session_deferred = True
             else:
-                session = await call(lane, open_session, app, self.request)
+                session = await call(lane, open_session, app, request)
                 if session is None:
                     session = app.session_interface.make_null_session(app)
                 self._session = session
+        if "create_url_adapter" in app._overrides and self._url_adapter is _sentinel:
+            if request.url_rule is None and request.routing_exception is None:
+                await self._make_url_adapter(lane)
+        self._find_plan()
+
+    def _find_plan(self) -> None:
         request = self.request
         if request.url_rule is None and request.routing_exception is None:
-            if "create_url_adapter" in app._overrides and self._url_adapter is _sentinel:
-                await self._make_url_adapter(lane)
             self.match_request()
         rule = request.url_rule
-        self.plan = app._plan_for(None if rule is None else rule.endpoint)
+        self.plan = self.app._plan_for(None if rule is None else rule.endpoint)
 
     async def _make_url_adapter(self, lane: Lane) -> None:
         """Have an override make the adapter where it belongs; the property only calls it."""
@@ -476,6 +498,40 @@ class RequestContext(_Context):
             self._url_adapter = await call_override(self, lane, override, self.request)
         except HTTPException as exc:
             self.request.routing_exception = exc
+
+    def pop_at_once(self, lane: Lane) -> bool:
+        """Pop where nothing is torn down and nobody told, and tell whether it was so.
+
+        Only in the Context it was pushed in.
+        """
+        tokens = self._cv_tokens
+        app = self.app
+        request = self.request
+        if (
+            len(tokens) != 1
+            or self.plan is None
+            or self.plan.teardown
+            or app.teardown_appcontext_funcs
+            or app._overrides
+            or request._closes
+            or self.preserve is not None
+            or lane.bound
+            or request_tearing_down.receivers
+            or appcontext_tearing_down.receivers
+            or appcontext_popped.receivers
+            or _cv_request.get(None) is not self
+        ):
+            return False
+        token, app_ctx = tokens[0]
+        if app_ctx is not None:
+            if _cv_app.get(None) is not app_ctx or len(app_ctx._cv_tokens) != 1:
+                return False
+            _cv_app.reset(app_ctx._cv_tokens.pop()[0])
+        _cv_request.reset(token)
+        tokens.clear()
+        if request.scope is None:
+            request.forget_environ()
+        return True
 
     async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
         last = len(self._cv_tokens) == 1
@@ -512,19 +568,20 @@ class RequestContext(_Context):
                 raise
             self.app.log_exception((type(error), error, error.__traceback__))
 
+    def may_save_session(self) -> bool:
+        """Tell whether the session was opened, or came with the request."""
+        if self._stored_session is not None:
+            return True
+        raw = self.request.raw_headers
+        return "HTTP_COOKIE" in self.request.environ if raw is None else b"cookie" in raw
+
     def session_to_save(self) -> SessionMixin | None:
         """Give the session if there may be something to save.
 
         One that nobody has opened is opened if a cookie came: it may be permanent, and those
         are sent again with each response.
         """
-        if self._stored_session is None:
-            request = self.request
-            raw = request.raw_headers
-            came = "HTTP_COOKIE" in request.environ if raw is None else b"cookie" in raw
-            if not came:
-                return None
-        session = self._session
+        session = self._session if self.may_save_session() else None
         if session is None or self.app.session_interface.is_null_session(session):
             return None
         return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
@@ -54,6 +55,8 @@ class RequestHead(TolerantRequest):
     raw_headers: dict[bytes, bytes] | None = None
     """The headers of an ASGI request as they came, for a quick look: the last of each name."""
 
+    shallow = False
+
     _closes = False
     """Whether there is anything to close."""
 
@@ -77,10 +80,13 @@ class RequestHead(TolerantRequest):
         return request
 
     @classmethod
-    def from_scope(cls, scope: Scope, body: Body | None = None) -> t.Self:
+    def from_scope(
+        cls, scope: Scope, body: Body | None = None, raw_headers: dict[bytes, bytes] | None = None
+    ) -> t.Self:
         """Make a request from an ASGI HTTP scope (ASGI HTTP spec, "HTTP Connection Scope").
 
         :param body: where its body comes from; ``None`` if it has none.
+        :param raw_headers: the scope's headers as a dict, if there is one already.
         """
         if cls.__init__ is not RequestHead.__init__:
             # A subclass expects to be called as Flask calls it.
@@ -88,16 +94,16 @@ class RequestHead(TolerantRequest):
             request.scope, request.body = scope, body
             return request
         request = cls.__new__(cls)
-        request.body = body
-        request.shallow = False
-        request.raw_headers = dict(scope.get("headers", ()))
-        if b"transfer-encoding" in request.raw_headers:
+        if raw_headers is None:
+            raw_headers = dict(scope.get("headers", ()))
+        if b"transfer-encoding" in raw_headers:
             # Some servers add the trailers of the body, which are no headers, to the same list.
             scope = {**scope, "headers": list(scope["headers"])}
+        request.raw_headers = raw_headers
         request.scope = scope
+        request.body = body
+        request.url_rule = request.routing_exception = None
         request.method = scope["method"].upper()
-        request.scheme = scope.get("scheme", "http")
-        request.query_string = scope.get("query_string", b"")
         path = scope["path"]
         if scope.get("root_path") or not path.isascii():
             request.root_path, path = route_path(scope)
@@ -131,6 +137,18 @@ class RequestHead(TolerantRequest):
     def headers(self) -> Headers:
         """The request's headers, read-only."""
         return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
+
+    # What Werkzeug sets at once is for most requests made for nothing.
+
+    @functools.cached_property
+    def scheme(self) -> str:  # type: ignore[override]
+        """The scheme of the URL, ``https`` for one."""
+        return t.cast(str, t.cast("Scope", self.scope).get("scheme", "http"))
+
+    @functools.cached_property
+    def query_string(self) -> bytes:  # type: ignore[override]
+        """The part of the URL after the question mark, as it came."""
+        return t.cast(bytes, t.cast("Scope", self.scope).get("query_string", b""))
 
     @cached_property
     def environ(self) -> WSGIEnvironment:

@@ -24,6 +24,8 @@ if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
     from werkzeug.wrappers import Request as RequestBase
 
+OK: t.Final = "200 OK"
+
 
 class Response(ResponseBase):
     """An HTTP response: Werkzeug's, with HTML as the default type and async bodies besides.
@@ -45,14 +47,18 @@ class Response(ResponseBase):
     background: BackgroundTask | None = None
     """Awaited after the body was sent."""
 
+    _untouched: tuple[tuple[str, str], int] | None = None
+    """The content type and the length of a response whose headers nobody has looked at."""
+    _headers: Headers | None = None
+
     _quick = True
     _plain_headers = True
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
         own = {name for base in cls.__mro__ if base not in Response.__mro__ for name in vars(base)}
-        cls._quick = not own & _SET_BY_INIT
         cls._plain_headers = not own & _READ_BY_HEADERS
+        cls._quick = cls._plain_headers and not own & _SET_BY_INIT
 
     def __init__(
         self,
@@ -64,28 +70,39 @@ class Response(ResponseBase):
         direct_passthrough: bool = False,
     ) -> None:
         body = response.encode() if type(response) is str else response
+        kind = self.default_mimetype if mimetype is None else mimetype
         if (
-            type(body) is not bytes
-            or headers is not None
-            or status is not None
-            or content_type is not None
-            or mimetype == ""
-            or not self._quick
+            headers is None
+            and status is None
+            and content_type is None
+            and type(body) is bytes
+            and kind
+            and self._quick
         ):
+            self._status = OK
+            self._status_code = 200
+            self._untouched = _content_types.get(kind) or _content_type_of(kind), len(body)
+            self.response = [body]
+            self.direct_passthrough = direct_passthrough
+            self._on_close = []
+        else:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
-            return
-        self._status, self._status_code = "200 OK", 200
-        pairs = [("Content-Length", str(len(body)))]
-        mimetype = mimetype or self.default_mimetype
-        if mimetype is not None:
-            full = _content_types.get(mimetype) or _content_type_of(mimetype)
-            pairs.insert(0, ("Content-Type", full))
-        # Headers() would walk through what is known to be two pairs.
-        self.headers = headers = Headers.__new__(Headers)
-        headers._list = pairs
-        self.response = [body]
-        self.direct_passthrough = direct_passthrough
-        self._on_close = []
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, made when somebody looks at them."""
+        if self._untouched is not None:
+            content_type, length = self._untouched
+            self.headers = Headers([content_type, ("Content-Length", str(length))])
+        elif self._headers is None:
+            # Made by Werkzeug's class, of which force_type() has made this one.
+            self._headers = vars(self).pop("headers")
+        return t.cast(Headers, self._headers)
+
+    @headers.setter
+    def headers(self, value: Headers) -> None:
+        self._headers = value
+        self._untouched = None
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
@@ -165,17 +182,15 @@ _READ_BY_HEADERS: t.Final = frozenset(
 )
 """Names whose override in a subclass has a say in the headers that are sent."""
 
-_content_types: dict[str, str] = {}
+_content_types: dict[str, tuple[str, str]] = {}
 
 
-def _content_type_of(mimetype: str) -> str:
-    content_type = _content_types.get(mimetype)
-    if content_type is None:
-        content_type = get_content_type(mimetype, "utf-8")
-        # Refuses what no header may have.
-        Headers().set("Content-Type", content_type)
-        if len(_content_types) < 256:
-            _content_types[mimetype] = content_type
+def _content_type_of(mimetype: str) -> tuple[str, str]:
+    content_type = "Content-Type", get_content_type(mimetype, "utf-8")
+    # Refuses what no header may have.
+    Headers().set(*content_type)
+    if len(_content_types) < 256:
+        _content_types[mimetype] = content_type
     return content_type
 
 

@@ -25,7 +25,6 @@ from ..responses import Response
 from . import wire
 from .environ import BODILESS_METHODS
 from .environ import DEBUGGER
-from .environ import header_size
 from .sending import arrives
 from .sending import FILE_CHUNK
 from .sending import goes_on
@@ -52,20 +51,26 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
 
     The pipeline runs in a Context of its own; ``receive`` and ``send`` are awaited outside.
     """
+    raw: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in scope.get("headers", ()):
+        raw[name] = value
+        size += len(name) + len(value)
     limit = app.config["MAX_HEADER_SIZE"]
-    if limit is not None and header_size(scope) > limit:
-        # Before anything is made of them, so that it costs next to nothing.
+    if limit is not None and size > limit:
+        # Before anything else is made of them, so that it costs next to nothing.
         too_large = wire.TOO_LARGE
         await send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
-    context = contextvars.copy_context()
-    driver = Driver(context, app._workers)
-    request = app.request_class.from_scope(scope)
+    driver = Driver(contextvars.copy_context(), app._workers)
+    request = app.request_class.from_scope(scope, None, raw)
     request.receive = receive
     request.server_context = contextvars.copy_context()
-    raw = request.raw_headers or dict(scope.get("headers", ()))
-    announced = b"content-length" in raw or b"transfer-encoding" in raw
-    if announced or request.method not in BODILESS_METHODS:
+    if (
+        b"content-length" in raw
+        or b"transfer-encoding" in raw
+        or request.method not in BODILESS_METHODS
+    ):
         request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
@@ -119,7 +124,7 @@ async def send_response(
     """Send a response, whatever its body is, and close it."""
     body = response.response
     # The server's own, which may take "head" for a method of which it expects a body.
-    method = t.cast("Scope", request.scope)["method"]
+    method = request.scope["method"]  # type: ignore[index]
     try:
         headers = wire.encode(response, request)
         if type(body) is list and not response.direct_passthrough:

@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ..logging import escaped
+from ..responses import OK
 from .environ import is_length
 
 if t.TYPE_CHECKING:
@@ -195,6 +196,11 @@ def encode(response: Response, request: Request) -> RawHeaders:
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
+    untouched = response._untouched
+    if untouched is not None and response._status == OK:
+        content_type, length = untouched
+        ready = _encoded.get(content_type) or encode_header(content_type)
+        return [ready, (b"content-length", b"%d" % length)]
     quick = _encode_as_they_are(response)
     if quick is not None:
         return quick

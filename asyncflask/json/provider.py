@@ -10,6 +10,9 @@ import uuid
 import weakref
 from datetime import date
 from functools import cached_property
+from json.encoder import c_make_encoder  # type: ignore[attr-defined]
+from json.encoder import encode_basestring
+from json.encoder import encode_basestring_ascii
 
 from werkzeug.http import http_date
 
@@ -107,6 +110,34 @@ def _default(o: t.Any) -> t.Any:
     )
 
 
+def _encode_with(encoder: json.JSONEncoder) -> t.Callable[[t.Any], str]:
+    """Give the encoder's ``encode``, with what it makes anew for each value made once."""
+    if c_make_encoder is None or encoder.indent is not None:
+        return encoder.encode
+    as_string = encode_basestring_ascii if encoder.ensure_ascii else encode_basestring
+    chunks = c_make_encoder(
+        # What it has met on its way would be shared by all threads.
+        None,
+        encoder.default,
+        as_string,
+        None,
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
+
+    def encode(obj: t.Any) -> str:
+        try:
+            return "".join(chunks(obj, 0))
+        except RecursionError:
+            # It tells a value that contains itself from one that is nested too deep.
+            return encoder.encode(obj)
+
+    return encode
+
+
 class DefaultJSONProvider(JSONProvider):
     """The JSON operations of the standard library's :mod:`json`, for a few more types.
 
@@ -135,24 +166,31 @@ class DefaultJSONProvider(JSONProvider):
         :param obj: the value.
         :param kwargs: passed to :func:`json.dumps`, over the attributes of the provider.
         """
-        settings = (self.default, self.ensure_ascii, self.sort_keys)
         if "default" in kwargs or "cls" in kwargs:
-            return json.dumps(obj, **_options(settings, kwargs))
-        key = (settings, *kwargs.items())
+            return json.dumps(obj, **self._options(kwargs))
+        key = (self.default, self.ensure_ascii, self.sort_keys, *kwargs.items())
         try:
-            encoder = self._encoders.get(key)
+            encode = self._encoders.get(key)
         except TypeError:  # unhashable, such as separators given as a list
-            return json.dumps(obj, **_options(settings, kwargs))
-        if encoder is None:
-            encoder = json.JSONEncoder(**_options(settings, kwargs))
+            return json.dumps(obj, **self._options(kwargs))
+        if encode is None:
+            encode = _encode_with(json.JSONEncoder(**self._options(kwargs)))
             if len(self._encoders) >= _MAX_ENCODERS:
                 self._encoders.clear()
-            self._encoders[key] = encoder
-        return encoder.encode(obj)
+            self._encoders[key] = encode
+        return encode(obj)
 
     @cached_property
-    def _encoders(self) -> dict[t.Hashable, json.JSONEncoder]:
+    def _encoders(self) -> dict[t.Hashable, t.Callable[[t.Any], str]]:
         return {}
+
+    def _options(self, kwargs: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {
+            "default": self.default,
+            "ensure_ascii": self.ensure_ascii,
+            "sort_keys": self.sort_keys,
+            **kwargs,
+        }
 
     def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
         """Read a value from JSON text.
@@ -185,10 +223,3 @@ def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
     except RecursionError as error:
         # Callers take a ValueError for bad input; anything else would be a server error.
         raise ValueError("The JSON data is nested too deep to be read: flatten it.") from error
-
-
-def _options(
-    settings: tuple[t.Callable[[t.Any], t.Any], bool, bool], kwargs: dict[str, t.Any]
-) -> dict[str, t.Any]:
-    default, ensure_ascii, sort_keys = settings
-    return {"default": default, "ensure_ascii": ensure_ascii, "sort_keys": sort_keys, **kwargs}

@@ -48,11 +48,7 @@ class Driver:
     """
 
     # What most requests never set is set here: making a driver is part of every request.
-    bound = False
-    threaded = False
     closing = False
-    keep = False
-    parked = False
     paused = False
     task: asyncio.Task[t.Any] | None = None
     loop: asyncio.AbstractEventLoop | None = None
@@ -67,7 +63,7 @@ class Driver:
     _pass_on_cancellation = False
     _finished = False
     _call: Cancellable | None = None
-    _cancelled: BaseException | None = None
+    _cancelled: BaseException | None
     _error: BaseException | None = None
     _mailbox: Mailbox
     _waiter: asyncio.Future[None]
@@ -75,6 +71,9 @@ class Driver:
     def __init__(self, context: contextvars.Context, seat: Seat) -> None:
         self.context = context
         self._seat = seat
+        # What every request asks for, and would look for in the class in vain otherwise.
+        self.threaded = self.bound = self.parked = self.keep = False
+        self._cancelled = None
 
     def drive(self, coro: t.Any) -> Driver:
         """Take *coro* (anything with ``send`` and ``throw``) to be stepped by awaiting the driver.

@@ -96,6 +96,7 @@ class Plan:
     """
 
     __slots__ = (
+        "_sizes",
         "_snapshots",
         "_view",
         "_view_functions",
@@ -104,7 +105,9 @@ class Plan:
         "blueprints",
         "cancel_on_disconnect",
         "endpoint",
+        "followed",
         "loads_body",
+        "preceded",
         "preprocessors",
         "starts_on_thread",
         "streams_body",
@@ -121,6 +124,9 @@ class Plan:
         self.before = _stages(app, app.before_request_funcs, inwards)
         self.after = _stages(app, app.after_request_funcs, outwards, last_first=True)
         self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
+        overridden = bool(app._overrides)
+        self.preceded = bool(overridden or self.preprocessors or self.before)
+        self.followed = bool(overridden or self.after)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
         self.view = None if view is None else _view_stage(app, view)
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
@@ -136,6 +142,9 @@ class Plan:
         """Tell whether the lists it was compiled from are as they were."""
         if self._view_functions.get(self.endpoint) is not self._view:
             return False
+        for registry, size in self._sizes:
+            if len(registry) != size:
+                return False
         for registry, key, snapshot in self._snapshots:
             if registry.get(key, _EMPTY) != snapshot:
                 return False
@@ -143,10 +152,14 @@ class Plan:
 
     def _watch(self, app: Flask, names: tuple[str | None, ...]) -> None:
         self._view_functions: dict[t.Any, t.Any] = app.view_functions
+        registries: list[dict[t.Any, t.Any]] = [getattr(app, attribute) for attribute in HOOKS]
+        # A name that is not there yet would make its registry longer.
+        self._sizes = tuple((registry, len(registry)) for registry in registries)
         self._snapshots: tuple[tuple[dict[t.Any, t.Any], str | None, list[t.Any]], ...] = tuple(
-            (registry, name, list(registry.get(name, _EMPTY)))
-            for registry in (getattr(app, attribute) for attribute in HOOKS)
+            (registry, name, list(registry[name]))
+            for registry in registries
             for name in names
+            if name in registry
         )
 
 

@@ -77,7 +77,8 @@ async def handle(
     try:
         try:
             ctx.deferred = []
-            await ctx._push(lane)
+            if not ctx.begin_push():
+                await ctx.finish_push(lane)
             if app._overrides:
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
             else:
@@ -99,7 +100,7 @@ async def handle(
         raise
     finally:
         ctx.deferred = None
-        if ctx._cv_tokens:
+        if ctx._cv_tokens and (error is not None or not ctx.pop_at_once(lane)):
             await _close(app, ctx, lane, error)
         if ctx.response is not None and (error or ctx.traceback or ctx.request.routing_exception):
             forget_errors((traceback, ctx.traceback), ctx.request.routing_exception)
@@ -132,18 +133,17 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
     """Run everything from the before hooks to the finished response."""
     if not app._got_first_request:
         app._got_first_request = True
+    plan = ctx.plan
     try:
-        plan = ctx.plan
         if ctx.request.body is not None and plan.starts_on_thread and not lane.threaded:
             await ctx.request.prefetch_body()
         if request_started.receivers:
             await send_signal(lane, request_started, app)
         rv: t.Any = None
-        overridden = bool(app._overrides)
-        if plan.before or plan.preprocessors or overridden:
+        if plan.preceded:
             rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
         if rv is None:
-            if overridden:
+            if app._overrides:
                 if plan.loads_body:
                     # Some overrides call the view themselves.
                     await _load_body(ctx, lane)
@@ -156,9 +156,17 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         ctx.traceback = exc.__traceback__
         release_streams(ctx)
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
-    if app._overrides:
-        return await _finalize_step(app, ctx, lane, rv)
-    return await finalize(app, ctx, lane, rv)
+    if (
+        not ctx.plan.followed
+        and not ctx._after_request_functions
+        and not ctx.deferred
+        and not request_finished.receivers
+        and not ctx.may_save_session()
+        and (type(rv) is str or not returns.runs_user_code(rv))
+    ):
+        # What finalize() would do, without its waits.
+        return returns.make_response(app, ctx.request, rv)
+    return await _finalize_step(app, ctx, lane, rv)
 
 
 async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
