@@ -96,11 +96,13 @@ class Plan:
     """
 
     __slots__ = (
-        "_sizes",
+        "_names",
+        "_registries",
         "_snapshots",
         "_view",
         "_view_functions",
         "after",
+        "async_view",
         "before",
         "blueprints",
         "cancel_on_disconnect",
@@ -129,6 +131,7 @@ class Plan:
         self.followed = bool(overridden or self.after)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
         self.view = None if view is None else _view_stage(app, view)
+        self.async_view = self.view[0] if self.view and self.view[1] == ASYNC else None
         options = app.endpoint_options.get(endpoint, {}) if endpoint is not None else {}
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
@@ -142,9 +145,9 @@ class Plan:
         """Tell whether the lists it was compiled from are as they were."""
         if self._view_functions.get(self.endpoint) is not self._view:
             return False
-        for registry, size in self._sizes:
-            if len(registry) != size:
-                return False
+        one, two, three, four = self._registries
+        if len(one) + len(two) + len(three) + len(four) != self._names:
+            return False
         for registry, key, snapshot in self._snapshots:
             if registry.get(key, _EMPTY) != snapshot:
                 return False
@@ -152,9 +155,10 @@ class Plan:
 
     def _watch(self, app: Flask, names: tuple[str | None, ...]) -> None:
         self._view_functions: dict[t.Any, t.Any] = app.view_functions
-        registries: list[dict[t.Any, t.Any]] = [getattr(app, attribute) for attribute in HOOKS]
-        # A name that is not there yet would make its registry longer.
-        self._sizes = tuple((registry, len(registry)) for registry in registries)
+        registries: tuple[dict[t.Any, t.Any], ...] = tuple(getattr(app, name) for name in HOOKS)
+        self._registries = registries
+        # A name that comes into one of them, or goes, changes this.
+        self._names = sum(map(len, registries))
         self._snapshots: tuple[tuple[dict[t.Any, t.Any], str | None, list[t.Any]], ...] = tuple(
             (registry, name, list(registry[name]))
             for registry in registries

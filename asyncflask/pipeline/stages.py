@@ -182,8 +182,30 @@ async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     return None
 
 
-async def dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
+def dispatch(
+    app: Flask, ctx: RequestContext, lane: Lane
+) -> t.Coroutine[t.Any, t.Any, t.Any]:
     """Call the view of the matched endpoint, or raise what matching found."""
+    request = ctx.request
+    plan = ctx.plan
+    rule = request.url_rule
+    if (
+        plan.async_view is not None
+        and rule is not None
+        and rule.endpoint == plan.endpoint
+        and request.routing_exception is None
+        and request.method != "OPTIONS"
+        and request.body is None
+        and request.scope is not None
+        and not lane.threaded
+        and not (plan.cancel_on_disconnect or app.config["CANCEL_ON_DISCONNECT"])
+    ):
+        # What the long way comes to, without a coroutine in between.
+        return plan.async_view(**request.view_args)  # type: ignore[no-any-return,arg-type]
+    return _dispatch(app, ctx, lane)
+
+
+async def _dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     request = ctx.request
     if request.routing_exception is not None:
         await _method(app, ctx, lane, "raise_routing_exception", request)
