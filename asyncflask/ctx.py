@@ -30,6 +30,7 @@ from .signals import request_tearing_down
 from .teardown import call_override
 from .teardown import propagates
 from .teardown import send_signal
+from .teardown import teardown_request
 from .teardown import teardown_stage
 
 if t.TYPE_CHECKING:
@@ -500,23 +501,48 @@ class RequestContext(_Context):
             self.request.routing_exception = exc
 
     def pop_at_once(self, lane: Lane) -> bool:
-        """Pop where nothing is torn down and nobody told, and tell whether it was so.
+        """Pop where nothing is torn down and nobody told, and tell whether it was so."""
+        if (
+            self.plan is None
+            or self.plan.teardown
+            or self.preserve is not None
+            or self.request._closes
+            or request_tearing_down.receivers
+        ):
+            return False
+        return self._unset_at_once(lane)
 
-        Only in the Context it was pushed in.
-        """
+    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        request = self.request
+        current: RequestContext | None = self
+        closing, lane.closing = lane.closing, True
+        try:
+            if len(self._cv_tokens) == 1:
+                if self.plan is None:
+                    # The push failed half-way.
+                    self.refresh_plan()
+                if self.app._overrides:
+                    await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
+                elif self.plan.teardown or request_tearing_down.receivers:
+                    await teardown_request(self, lane, exc)
+                if request._closes:
+                    request.close()
+        finally:
+            if not self._unset_at_once(lane):
+                current = await self._unset(lane, exc)
+            lane.closing = closing
+        if current is not self:
+            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+
+    def _unset_at_once(self, lane: Lane) -> bool:
+        """Make both contexts the current ones no more, where there is nothing else to it."""
         tokens = self._cv_tokens
         app = self.app
-        request = self.request
         if (
             len(tokens) != 1
-            or self.plan is None
-            or self.plan.teardown
             or app.teardown_appcontext_funcs
             or app._overrides
-            or request._closes
-            or self.preserve is not None
             or lane.bound
-            or request_tearing_down.receivers
             or appcontext_tearing_down.receivers
             or appcontext_popped.receivers
             or _cv_request.get(None) is not self
@@ -526,38 +552,31 @@ class RequestContext(_Context):
         if app_ctx is not None:
             if _cv_app.get(None) is not app_ctx or len(app_ctx._cv_tokens) != 1:
                 return False
-            _cv_app.reset(app_ctx._cv_tokens.pop()[0])
-        _cv_request.reset(token)
+        try:
+            _cv_request.reset(token)
+        except ValueError:
+            # It was pushed in another Context.
+            return False
         tokens.clear()
-        if request.scope is None:
+        if app_ctx is not None:
+            _cv_app.reset(app_ctx._cv_tokens.pop()[0])
+        request = self.request
+        if request._closes or request.scope is None:
             request.forget_environ()
         return True
 
-    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+    async def _unset(self, lane: Lane, exc: BaseException | None) -> RequestContext | None:
+        """Do so in any case, and give the one that was current."""
+        if lane.bound and not lane.threaded:
+            await to_thread()
         last = len(self._cv_tokens) == 1
-        request = self.request
-        closing, lane.closing = lane.closing, True
-        try:
-            if last:
-                if self.plan is None:
-                    # The push failed half-way.
-                    self.refresh_plan()
-                if self.plan.teardown or request_tearing_down.receivers or self.app._overrides:
-                    await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
-                if request._closes:
-                    request.close()
-        finally:
-            if lane.bound and not lane.threaded:
-                await to_thread()
-            current = _cv_request.get(None)
-            app_ctx = _reset(_cv_request, self._cv_tokens)
-            if last and (request._closes or request.scope is None):
-                request.forget_environ()
-            if app_ctx is not None:
-                await app_ctx._pop(lane, exc)
-            lane.closing = closing
-        if current is not self:
-            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+        current = _cv_request.get(None)
+        app_ctx = _reset(_cv_request, self._cv_tokens)
+        if last and (self.request._closes or self.request.scope is None):
+            self.request.forget_environ()
+        if app_ctx is not None:
+            await app_ctx._pop(lane, exc)
+        return current
 
     async def _leave(self, lane: Lane, exc: BaseException | None) -> None:
         try:

@@ -34,13 +34,19 @@ _LOOP_FILES: t.Final = {
     for name in ("base_events.py", "events.py", "runners.py")
 }
 _CALLERS: t.Final = {
-    "dispatch": "view",
+    "full_dispatch": "view",
+    "_dispatch": "view",
     "_call_sync_view": "view",
     "_until_client_leaves": "view",
-    "call": "hook",
+    "preprocess": "hook",
+    "process_response": "hook",
+    "handle_user_exception": "hook",
+    "handle_http_exception": "hook",
+    "handle_exception": "hook",
+    "_call": "hook",
     "call_to_end": "hook",
 }
-"""The package's functions that call one of the user's, and what they call."""
+"""The package's functions that call or await one of the user's, and what they call."""
 
 _watched: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
@@ -78,14 +84,23 @@ def _stage_in(frames: list[FrameType]) -> tuple[int, str] | None:
     for index in range(len(frames) - 1, -1, -1):
         code = frames[index].f_code
         kind = _CALLERS.get(code.co_name) if code.co_filename.startswith(_HERE) else None
-        if kind is None:
-            continue
-        values = frames[index].f_locals
-        name = f"the {kind} {_name_of(values['func' if 'func' in values else 'view'])}"
         inner = range(index + 1, len(frames))
         outside = (at for at in inner if not frames[at].f_code.co_filename.startswith(_HERE))
-        return next(outside, index), name
+        start = next(outside, None)
+        if kind is not None and start is not None:
+            func = _stage_of(kind, frames[index].f_locals)
+            if func is not None:
+                return start, f"the {kind} {_name_of(func)}"
     return None
+
+
+def _stage_of(kind: str, values: t.Mapping[str, t.Any]) -> t.Callable[..., t.Any] | None:
+    """Give the view or hook that a function of the package calls, from its variables."""
+    if kind == "hook":
+        stage = values.get("stage")
+    else:
+        stage = values["ctx"].plan.view if "ctx" in values else (values["view"], 0)
+    return None if stage is None else stage[0]
 
 
 def _own_code_in(frames: list[FrameType]) -> tuple[int, str] | None:

@@ -105,15 +105,19 @@ async def teardown_stage(
         await teardown_appcontext(ctx, lane, exc)
 
 
-async def teardown_request(ctx: RequestContext, lane: Lane, exc: BaseException | None) -> None:
+def teardown_request(
+    ctx: RequestContext, lane: Lane, exc: BaseException | None
+) -> t.Coroutine[t.Any, t.Any, None]:
     """Run the teardown functions of a request, the blueprint's first, each list from its end."""
-    await _tear_down(ctx.app, lane, ctx.plan.teardown, request_tearing_down, exc)
+    return _tear_down(ctx.app, lane, ctx.plan.teardown, request_tearing_down, exc)
 
 
-async def teardown_appcontext(ctx: AppContext, lane: Lane, exc: BaseException | None) -> None:
+def teardown_appcontext(
+    ctx: AppContext, lane: Lane, exc: BaseException | None
+) -> t.Coroutine[t.Any, t.Any, None]:
     """Run the teardown functions of an application context, the last registered first."""
     stages = [(f, colour_of(f)) for f in reversed(ctx.app.teardown_appcontext_funcs)]
-    await _tear_down(ctx.app, lane, stages, appcontext_tearing_down, exc)
+    return _tear_down(ctx.app, lane, stages, appcontext_tearing_down, exc)
 
 
 async def _tear_down(
@@ -125,8 +129,10 @@ async def _tear_down(
 ) -> None:
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
-    receivers = _receivers(signal, app, exc=exc) if signal.receivers else ()
-    for stage, args in [*((stage, (exc,)) for stage in stages), *receivers]:
+    calls: list[tuple[Stage, tuple[t.Any, ...]]] = [(stage, (exc,)) for stage in stages]
+    if signal.receivers:
+        calls += _receivers(signal, app, exc=exc)
+    for stage, args in calls:
         try:
             await call_to_end(lane, stage, *args)
         except BaseException as error:

@@ -74,6 +74,13 @@ def add_view(app: Flask, block: Block) -> None:
         return ""
 
 
+def add_plain_view(app: Flask, block: Block) -> None:
+    @app.get("/")
+    async def blocking_view() -> str:
+        block()
+        return ""
+
+
 def add_cancelled_view(app: Flask, block: Block) -> None:
     app.config["CANCEL_ON_DISCONNECT"] = True
 
@@ -115,6 +122,7 @@ def add_task(app: Flask, block: Block) -> None:
 
 BLOCKS: dict[str, tuple[t.Callable[[Flask, Block], None], str]] = {
     "view": (add_view, "the view {}.add_view.<locals>.blocking_view"),
+    "plain view": (add_plain_view, "the view {}.add_plain_view.<locals>.blocking_view"),
     "cancelled": (add_cancelled_view, "the view {}.add_cancelled_view.<locals>.blocking_view"),
     "stream": (add_stream, "{}.add_stream.<locals>.blocking_stream"),
     "task": (add_task, "{}.add_task.<locals>.blocking_task"),

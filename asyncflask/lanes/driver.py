@@ -22,6 +22,7 @@ from .mailbox import mailbox_of
 from .portal import Cancellable
 from .portal import current_task
 from .portal import here
+from .portal import is_in_scope
 from .stage import Outside
 from .stage import outside
 from .stage import PAUSE
@@ -133,8 +134,16 @@ class Driver:
         finally:
             self._cancelled = None
 
-    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
-        """Await something to its end, though the request was cancelled.
+    def finish(self, awaitable: t.Awaitable[t.Any]) -> t.Awaitable[t.Any]:
+        """Give what to await to have something reach its end, though the request was cancelled."""
+        task = current_task()
+        if task is None or self._cancelled or task.cancelling() or is_in_scope(task):
+            return self._finish(awaitable)
+        # There is nothing that a shield would hold off.
+        return awaitable
+
+    async def _finish(self, awaitable: t.Awaitable[t.Any]) -> None:
+        """Await something to its end.
 
         In the request's own task, where a lock that a hook has taken can be released. Only in a
         task that was cancelled by its cancel() there is nothing to hold another one off: then in

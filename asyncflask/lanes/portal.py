@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import functools
 import os
+import sys
 import threading
 import typing as t
 from concurrent.futures import Future
@@ -151,6 +152,19 @@ def current_task() -> asyncio.Task[t.Any] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def is_in_scope(task: asyncio.Task[t.Any]) -> bool:
+    """Tell whether a cancel scope of anyio's may be around what a task does.
+
+    That is known to anyio only, and asked of it since a shield costs more than all else that a
+    small request does.
+    """
+    backend = sys.modules.get("anyio._backends._asyncio")
+    if backend is None:
+        return False
+    states = getattr(backend, "_task_states", None)
+    return states is None or task in states
 
 
 def runs_on_loop() -> bool:

@@ -35,8 +35,8 @@ class Lane(t.Protocol):
     keep: bool
     """Set by the pipeline while sync stages may follow its end: its thread stays its own."""
 
-    async def finish(self, awaitable: t.Awaitable[t.Any]) -> None:
-        """Await on the loop what must reach its end, though the request may be cancelled."""
+    def finish(self, awaitable: t.Awaitable[t.Any]) -> t.Awaitable[t.Any]:
+        """Give what to await on the loop so that it reaches its end in a cancelled request, too."""
 
 
 @types.coroutine
@@ -110,11 +110,18 @@ def cancelled_once(
             scope.shield = False
 
 
-async def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
+def call(lane: Lane, stage: Stage, *args: t.Any) -> t.Awaitable[t.Any]:
     """Call one stage where its colour belongs, and await what it returns if that is awaitable.
 
     :param stage: the callable and its colour.
     """
+    if stage[1] == ASYNC and not lane.threaded:
+        # Without a coroutine of our own in between.
+        return t.cast("t.Awaitable[t.Any]", stage[0](*args))
+    return _call(lane, stage, *args)
+
+
+async def _call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
     func, colour = stage
     if colour == ASYNC:
         if lane.threaded:

@@ -267,7 +267,8 @@ async def process_response(
 ) -> Response:
     """Run the functions of ``after_this_request``, the after hooks, and save the session."""
     for func in ctx._after_request_functions:
-        response = await call(lane, stage_of(app, func), response)
+        stage = stage_of(app, func)
+        response = await call(lane, stage, response)
     for stage in ctx.plan.after:
         response = await call(lane, stage, response)
     if response is None:
@@ -299,7 +300,8 @@ async def handle_user_exception(
     handler = app._find_error_handler(error, ctx.request.blueprints)
     if handler is None:
         raise error
-    return await call(lane, stage_of(app, handler), error)
+    stage = stage_of(app, handler)
+    return await call(lane, stage, error)
 
 
 async def handle_http_exception(
@@ -312,7 +314,8 @@ async def handle_http_exception(
     handler = app._find_error_handler(error, ctx.request.blueprints)
     if handler is None:
         return error
-    return await call(lane, stage_of(app, handler), error)
+    stage = stage_of(app, handler)
+    return await call(lane, stage, error)
 
 
 async def handle_exception(
@@ -327,7 +330,8 @@ async def handle_exception(
     server_error: t.Any = InternalServerError(original_exception=error)
     handler = app._find_error_handler(server_error, ctx.request.blueprints)
     if handler is not None:
-        server_error = await call(lane, stage_of(app, handler), server_error)
+        stage = stage_of(app, handler)
+        server_error = await call(lane, stage, server_error)
     return await _finalize_step(app, ctx, lane, server_error, from_error_handler=True)
 
 
@@ -349,19 +353,19 @@ def raise_routing_exception(app: App, request: Request) -> t.NoReturn:
 # -- shared by the stages --------------------------------------------------------------------
 
 
-async def _step(
+def _step(
     app: Flask,
     ctx: RequestContext,
     lane: Lane,
     name: str,
     inner: t.Callable[..., t.Awaitable[t.Any]],
     *args: t.Any,
-) -> t.Any:
+) -> t.Awaitable[t.Any]:
     """Run a step of the way: the application's override of it, if there is one."""
     override = app._overrides.get(name)
     if override is not None:
-        return await call_override(ctx, lane, override, *args)
-    return await inner(app, ctx, lane, *args)
+        return call_override(ctx, lane, override, *args)
+    return inner(app, ctx, lane, *args)
 
 
 async def _method(
@@ -374,16 +378,16 @@ async def _method(
     return getattr(app, name)(*args)
 
 
-async def _finalize_step(
+def _finalize_step(
     app: Flask, ctx: RequestContext, lane: Lane, rv: t.Any, from_error_handler: bool = False
-) -> Response:
+) -> t.Awaitable[Response]:
     override = app._overrides.get("finalize_request")
     if override is None:
-        return await finalize(app, ctx, lane, rv, from_error_handler)
+        return finalize(app, ctx, lane, rv, from_error_handler)
     func, colour = override
     if from_error_handler:
         func = functools.partial(func, from_error_handler=True)
-    return t.cast("Response", await call_override(ctx, lane, (func, colour), rv))
+    return call_override(ctx, lane, (func, colour), rv)
 
 
 async def _call_sync_view(ctx: RequestContext, lane: Lane, view: Stage) -> t.Any:
