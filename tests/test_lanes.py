@@ -19,9 +19,11 @@ import asyncflask
 from asyncflask import Flask
 from asyncflask.lanes import adds_code
 from asyncflask.lanes import background_loop
+from asyncflask.lanes import current_task
 from asyncflask.lanes import io_workers
 from asyncflask.lanes import run_sync
 from asyncflask.lanes import Workers
+from asyncflask.lanes.portal import is_in_scope
 
 STAGES = ("before", "view", "error", "after", "teardown")
 COLOURS = list(itertools.product("sa", repeat=len(STAGES)))
@@ -573,3 +575,19 @@ def test_a_class_of_the_user_s_that_adds_nothing_but_data_adds_no_code() -> None
         assert not adds_code(kind, Base), kind
     for kind in (WithMethod, WithProperty, WithClass, Mixin, Mixed):
         assert adds_code(kind, Base), kind
+
+
+async def test_a_scope_of_anyio_is_seen() -> None:
+    task = current_task()
+    assert task is not None
+    # The test itself runs in a task of anyio's.
+    assert is_in_scope(task)
+
+    async def alone() -> tuple[bool, bool]:
+        own = asyncio.current_task()
+        assert own is not None
+        before = is_in_scope(own)
+        with anyio.CancelScope():
+            return before, is_in_scope(own)
+
+    assert await asyncio.create_task(alone()) == (False, True)
