@@ -206,10 +206,8 @@ class Flask(Dispatcher, metaclass=Served):
             for name in ("get_send_file_max_age", "send_static_file", "static_folder")
         )
 
-    def _plan_for(self, endpoint: str | None) -> Plan:
-        plan = self._plans.get(endpoint)
-        if plan is None or not plan.is_current():
-            plan = self._plans[endpoint] = Plan(self, endpoint)
+    def _new_plan(self, endpoint: str | None) -> Plan:
+        plan = self._plans[endpoint] = Plan(self, endpoint)
         return plan
 
     # -- serving -----------------------------------------------------------------------------

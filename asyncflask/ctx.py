@@ -415,8 +415,10 @@ class RequestContext(_Context):
 
     def refresh_plan(self) -> None:
         """Take note of hooks that were registered since the context was pushed."""
-        rule = self.request.url_rule
-        self.plan = self.app._plan_for(None if rule is None else rule.endpoint)
+        if self.request.url_rule is not None or self.request.routing_exception is not None:
+            self._find_plan()
+        else:
+            self.plan = self.app._new_plan(None)
 
     def _lane_here(self) -> Lane | None:
         lane = self.lane
@@ -486,10 +488,15 @@ class RequestContext(_Context):
 
     def _find_plan(self) -> None:
         request = self.request
+        app = self.app
         if request.url_rule is None and request.routing_exception is None:
             self.match_request()
         rule = request.url_rule
-        self.plan = self.app._plan_for(None if rule is None else rule.endpoint)
+        endpoint = None if rule is None else rule.endpoint
+        plan = app._plans.get(endpoint)
+        if plan is None or not plan.is_current():
+            plan = app._new_plan(endpoint)
+        self.plan = plan
 
     async def _make_url_adapter(self, lane: Lane) -> None:
         """Have an override make the adapter where it belongs; the property only calls it."""
@@ -500,44 +507,22 @@ class RequestContext(_Context):
         except HTTPException as exc:
             self.request.routing_exception = exc
 
-    def pop_at_once(self, lane: Lane) -> bool:
-        """Pop where nothing is torn down and nobody told, and tell whether it was so."""
-        if (
+    def pop_at_once(self, lane: Lane, torn_down: bool = False) -> bool:
+        """Pop where nobody has to be told and nothing waited for, and tell whether it was so.
+
+        :param torn_down: whether that has been done already for the request itself.
+        """
+        tokens = self._cv_tokens
+        app = self.app
+        request = self.request
+        if not torn_down and (
             self.plan is None
             or self.plan.teardown
             or self.preserve is not None
-            or self.request._closes
+            or request._closes
             or request_tearing_down.receivers
         ):
             return False
-        return self._unset_at_once(lane)
-
-    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
-        request = self.request
-        current: RequestContext | None = self
-        closing, lane.closing = lane.closing, True
-        try:
-            if len(self._cv_tokens) == 1:
-                if self.plan is None:
-                    # The push failed half-way.
-                    self.refresh_plan()
-                if self.app._overrides:
-                    await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
-                elif self.plan.teardown or request_tearing_down.receivers:
-                    await teardown_request(self, lane, exc)
-                if request._closes:
-                    request.close()
-        finally:
-            if not self._unset_at_once(lane):
-                current = await self._unset(lane, exc)
-            lane.closing = closing
-        if current is not self:
-            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
-
-    def _unset_at_once(self, lane: Lane) -> bool:
-        """Make both contexts the current ones no more, where there is nothing else to it."""
-        tokens = self._cv_tokens
-        app = self.app
         if (
             len(tokens) != 1
             or app.teardown_appcontext_funcs
@@ -560,13 +545,34 @@ class RequestContext(_Context):
         tokens.clear()
         if app_ctx is not None:
             _cv_app.reset(app_ctx._cv_tokens.pop()[0])
-        request = self.request
         if request._closes or request.scope is None:
             request.forget_environ()
         return True
 
+    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
+        request = self.request
+        current: RequestContext | None = self
+        closing, lane.closing = lane.closing, True
+        try:
+            if len(self._cv_tokens) == 1:
+                if self.plan is None:
+                    # The push failed half-way.
+                    self.refresh_plan()
+                if self.app._overrides:
+                    await teardown_stage(self.app, lane, "do_teardown_request", self, exc)
+                elif self.plan.teardown or request_tearing_down.receivers:
+                    await teardown_request(self, lane, exc)
+                if request._closes:
+                    request.close()
+        finally:
+            if not self.pop_at_once(lane, torn_down=True):
+                current = await self._unset(lane, exc)
+            lane.closing = closing
+        if current is not self:
+            raise AssertionError(f"Popped wrong request context. ({current!r} instead of {self!r})")
+
     async def _unset(self, lane: Lane, exc: BaseException | None) -> RequestContext | None:
-        """Do so in any case, and give the one that was current."""
+        """Make the contexts the current ones no more, and give the one that was current."""
         if lane.bound and not lane.threaded:
             await to_thread()
         last = len(self._cv_tokens) == 1

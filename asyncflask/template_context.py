@@ -54,7 +54,10 @@ def update_context(app: Dispatcher, ctx: RequestContext | None, context: Context
     """
     given = context.copy()
     for func in _context_processors(app, ctx):
-        context.update(_call_processor(app, func))
+        if func is _default_template_ctx_processor:
+            context.update(_default_template_ctx_processor())
+        else:
+            context.update(_call_processor(app, func))
     context.update(given)
 
 

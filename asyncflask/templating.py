@@ -282,9 +282,10 @@ def _stream(app: Flask, template: Template, context: Context) -> t.Iterator[str]
 def _prepare(app: Flask, template: Template, context: Context) -> None:
     app.update_template_context(context)
     # Receivers may change the context, so rendering has to wait for them.
-    before_render_template.send(
-        app, _async_wrapper=app.ensure_sync, template=template, context=context
-    )
+    if before_render_template.receivers:
+        before_render_template.send(
+            app, _async_wrapper=app.ensure_sync, template=template, context=context
+        )
 
 
 # -- async rendering -------------------------------------------------------------------------

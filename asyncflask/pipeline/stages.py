@@ -165,6 +165,8 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         and (type(rv) is str or not returns.runs_user_code(rv))
     ):
         # What finalize() would do, without its waits.
+        if type(rv) is str:
+            return app.response_class(rv)
         return returns.make_response(app, ctx.request, rv)
     return await _finalize_step(app, ctx, lane, rv)
 
