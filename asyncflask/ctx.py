@@ -601,12 +601,12 @@ class RequestContext(_Context):
         return "HTTP_COOKIE" in self.request.environ if raw is None else b"cookie" in raw
 
     def session_to_save(self) -> SessionMixin | None:
-        """Give the session if there may be something to save.
+        """Give the session where :meth:`may_save_session` is true, if there is one to save.
 
         One that nobody has opened is opened if a cookie came: it may be permanent, and those
         are sent again with each response.
         """
-        session = self._session if self.may_save_session() else None
+        session = self._session
         if session is None or self.app.session_interface.is_null_session(session):
             return None
         return session

@@ -31,6 +31,7 @@ from .sending import goes_on
 from .sending import PLAIN_FILES
 from .sending import send_whole
 from .sending import while_there
+from .sending import whole_messages
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -90,13 +91,42 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         ctx.response = None
         if driver.keep:
             ctx.lane, driver.task = driver, current_task()
-        await send_response(app, request, driver, send, response)
+        messages = _messages_of(response, request)
+        if messages is None:
+            await send_response(app, request, driver, send, response)
+        else:
+            try:
+                await send(messages[0])
+                await send(messages[1])
+            except OSError:
+                # The client has left, and this server says so (ASGI HTTP spec 2.4).
+                return
     finally:
         try:
             if ctx.response is not None or driver.parked or request.body is not None:
                 await _let_go(ctx, driver)
         finally:
             app._under_way.discard(driver)
+
+
+def _messages_of(response: Response, request: Request) -> tuple[Message, Message] | None:
+    """Give all there is to do for a response that is there as a whole; ``None`` if it is not."""
+    body = response.response
+    if (
+        type(body) is not list
+        or len(body) != 1
+        or type(body[0]) is not bytes
+        or response.direct_passthrough
+        or response._on_close
+        or response.background is not None
+    ):
+        return None
+    method = request.scope["method"]  # type: ignore[index]
+    try:
+        headers = wire.encode(response, request)
+        return whole_messages(method, response._status_code, headers, body[0])
+    except wire.InvalidHeader:
+        return None
 
 
 async def _let_go(ctx: RequestContext, driver: Driver) -> None:

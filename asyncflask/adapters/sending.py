@@ -19,21 +19,35 @@ PLAIN_FILES: t.Final = frozenset({io.BufferedReader, io.BytesIO, io.FileIO})
 """What reads a file and nothing else: it has its bytes at hand, or on disk."""
 
 
-async def send_whole(
-    send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
-) -> None:
-    """Send a body that is there in one piece, if there may be one at all.
+def whole_messages(
+    method: str, status: int, headers: wire.RawHeaders, body: bytes
+) -> tuple[Message, Message]:
+    """Give what sends a body that is there in one piece, if there may be one at all.
 
-    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
+    :raises InvalidHeader: if it is not as long as announced.
     """
     if method == "HEAD" or status in wire.BODILESS:
         wire.declared_length(headers)
         body = b""
     elif headers[-1:] != [(b"content-length", b"%d" % len(body))]:
         wire.check_length(headers, body)
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )
+
+
+async def send_whole(
+    send: Send, method: str, status: int, headers: wire.RawHeaders, body: bytes
+) -> None:
+    """Send a body that is there in one piece.
+
+    :raises InvalidHeader: if it is not as long as announced; nothing has been sent then.
+    """
+    start, end = whole_messages(method, status, headers, body)
     try:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send(start)
+        await send(end)
     except OSError:
         # The client has left, and this server says so (ASGI HTTP spec 2.4).
         return

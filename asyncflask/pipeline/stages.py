@@ -280,7 +280,7 @@ async def process_response(
         )
     while ctx.deferred:
         await call(lane, (ctx.deferred.pop(0), ASYNC))
-    session = ctx.session_to_save()
+    session = ctx.session_to_save() if ctx.may_save_session() else None
     if session is not None:
         await call(lane, app._session_stages[1], app, session, response)
     return response
