@@ -37,7 +37,7 @@ _REPLACEABLE: t.Final = frozenset({"bind", "bind_to_environ", "update", "match"}
 class Leaf:
     """A rule, and how the values of its variable parts are made of their texts."""
 
-    __slots__ = ("defaults", "rule", "variables")
+    __slots__ = ("defaults", "quick", "rule", "variables")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -48,10 +48,13 @@ class Leaf:
             for index, (name, converter) in enumerate(rule._converters.items())
         )
 
-    def is_quick(self, count: int) -> bool:
-        """Whether so many variables are all there is to it, and may be converted twice."""
         pure = all(convert is None or convert in _NUMBERS for _, _, convert in self.variables)
-        return self is not DOUBT and len(self.variables) == count and pure and not self.defaults
+        self.quick = pure and not self.defaults
+        """Whether the variables are all there is to it, and may be converted twice."""
+
+    def is_quick(self, count: int) -> bool:
+        """Whether it is, has so many variables, and is certain."""
+        return self.quick and len(self.variables) == count and self is not DOUBT
 
     def only_value(self) -> tuple[Rule, str, Convert | None]:
         """Give the rule, its variable and what makes the value."""
