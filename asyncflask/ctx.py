@@ -595,10 +595,7 @@ class RequestContext(_Context):
 
     def may_save_session(self) -> bool:
         """Tell whether the session was opened, or came with the request."""
-        if self._stored_session is not None:
-            return True
-        raw = self.request.raw_headers
-        return "HTTP_COOKIE" in self.request.environ if raw is None else b"cookie" in raw
+        return self._stored_session is not None or self.request.has_cookies
 
     def session_to_save(self) -> SessionMixin | None:
         """Give the session where :meth:`may_save_session` is true, if there is one to save.

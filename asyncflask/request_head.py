@@ -102,7 +102,9 @@ class RequestHead(TolerantRequest):
         request.raw_headers = raw_headers
         request.scope = scope
         request.body = body
+        request.has_cookies = b"cookie" in raw_headers
         request.url_rule = request.routing_exception = None
+        request.scheme = scope.get("scheme", "http")
         request.method = scope["method"].upper()
         path = scope["path"]
         if scope.get("root_path") or not path.isascii():
@@ -138,12 +140,10 @@ class RequestHead(TolerantRequest):
         """The request's headers, read-only."""
         return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
 
-    # What Werkzeug sets at once is for most requests made for nothing.
-
     @functools.cached_property
-    def scheme(self) -> str:  # type: ignore[override]
-        """The scheme of the URL, ``https`` for one."""
-        return t.cast(str, t.cast("Scope", self.scope).get("scheme", "http"))
+    def has_cookies(self) -> bool:
+        """Whether cookies came with the request."""
+        return self.has_header(b"cookie")
 
     @functools.cached_property
     def query_string(self) -> bytes:  # type: ignore[override]

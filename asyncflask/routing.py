@@ -1,4 +1,4 @@
-"""Matching a request against the rules: Werkzeug's map, and a memory of what it has answered."""
+"""Matching a request against the rules: the compiled tree, and Werkzeug's map for every doubt."""
 
 from __future__ import annotations
 
@@ -10,25 +10,38 @@ from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
 from werkzeug.sansio.utils import get_host
 
+from .ctx import RequestContext
+from .matching import Tree
+
 if t.TYPE_CHECKING:
-    from .ctx import RequestContext
     from .wrappers import Request
 
 _KNOWN_HOSTS: t.Final = 256
 """Hosts whose check is remembered; any client can name any host."""
+_NOT_MADE: t.Final = RequestContext._url_adapter
+_WEBSOCKET_SCHEMES: t.Final = frozenset({"ws", "wss"})
 
 
 class Map(werkzeug.routing.Map):
-    """Werkzeug's map, which also keeps what it has answered till a rule is added."""
+    """Werkzeug's map, whose rules are compiled at the first request after each change."""
 
-    # Shared while it has no rule, so nothing to keep either.
-    known: dict[tuple[str, str], Rule] = {}
-    """Rules without variable parts by method and path."""
+    tree: Tree
+    """The rules as they are now."""
 
     def add(self, rulefactory: RuleFactory) -> None:
         """Add a rule, or the rules of a factory."""
-        super().add(rulefactory)
-        self.known = {}
+        try:
+            super().add(rulefactory)
+        finally:
+            # Also if one of several failed.
+            self.tree = Tree(self)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        super().__setattr__(name, value)
+        # Werkzeug says by _remap that it has put the rules in order, or somebody that it is to.
+        if name != "tree" and not (name == "_remap" and value is False):
+            # Another one: a thread may be filling the present one with what was.
+            self.tree = Tree(self)
 
 
 def read_host(request: Request) -> str:
@@ -46,80 +59,77 @@ def read_host(request: Request) -> str:
 class Router:
     """Finds the rule for a request.
 
-    A path without variable parts that was matched before is looked up; everything else, and
-    every doubt, is for Werkzeug's map.
+    Where nothing but path and method decides, it is looked up in the tree of the map; everything
+    else, and every doubt, is for Werkzeug.
     """
 
     def __init__(self) -> None:
-        self._hosts: dict[bytes | str, bool] = {}
+        self._hosts: dict[bytes | str, t.Any] = {}
+        """Hosts that binding accepts, each with the ``SERVER_NAME`` it was accepted under."""
 
     def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
         """Give the rule that matches the request, and the values of its variable parts.
 
         :raises HTTPException: if there is none, or a redirect is the answer.
         """
-        request = ctx.request
-        url_map = ctx.app.url_map
-        # A map of another class may match as it likes.
-        known = url_map.known if type(url_map) is Map else None
-        if known is not None:
-            rule = known.get((request.method, request.path))
-            if rule is not None and self._is_plain(ctx):
+        app, request = ctx.app, ctx.request
+        url_map, config, raw, path = app.url_map, app.config, request.raw_headers, request.path
+        scope = request.scope
+        host: bytes | str | None
+        if raw is None:
+            host = _host_of_environ(request)
+        elif b"upgrade" in raw or (raw and len(raw) != len(scope["headers"])):  # type: ignore[index]
+            # It may be a websocket; or some header is there twice, which may be the host.
+            host = None
+        else:
+            host = raw.get(b"host", b"")
+        if (
+            # A map of another class may match as it likes.
+            type(url_map) is Map
+            and self._hosts.get(host, self) is config["SERVER_NAME"]  # type: ignore[arg-type]
+            and config["TRUSTED_HOSTS"] is None
+            and request.trusted_hosts is None
+            and ctx._url_adapter is _NOT_MADE
+            and not app.subdomain_matching
+            and "create_url_adapter" not in app._overrides
+            and request.scheme not in _WEBSOCKET_SCHEMES
+            and (path != "/" or scope is not None and scope["path"] == "/" or _has_slash(request))
+        ):
+            rules = url_map.tree.static.get(path)
+            if rules is not None and (rule := rules.get(request.method)) is not None:
                 return rule, {}
+            found = url_map.tree.match(path, request.method)
+            if found is not None:
+                return found
+        return self._ask_werkzeug(ctx, host)
+
+    def _ask_werkzeug(
+        self, ctx: RequestContext, host: bytes | str | None
+    ) -> tuple[Rule | None, dict[str, t.Any] | None]:
+        request = ctx.request
+        made = ctx._url_adapter is _NOT_MADE and "create_url_adapter" not in ctx.app._overrides
         adapter = ctx.url_adapter
         if adapter is None:
             if request.routing_exception is not None:
                 raise request.routing_exception
             return None, None
-        rule, values = adapter.match(return_rule=True)
-        if known is not None and not values and self._is_plain(ctx):
-            # Of other methods, for a rule that takes any, there might be no end.
-            if request.method in (rule.methods or ()):
-                # A rule that is added meanwhile replaces the dict, not what is in it.
-                known[request.method, request.path] = rule
-        return rule, values  # type: ignore[return-value]
-
-    def _is_plain(self, ctx: RequestContext) -> bool:
-        """Whether nothing but path and method decides on this request."""
-        app = ctx.app
-        request = ctx.request
-        if (
-            request.trusted_hosts is not None
-            or app.subdomain_matching
-            or app.url_map.host_matching
-            or app.config["TRUSTED_HOSTS"] is not None
-            or "create_url_adapter" in app._overrides
-        ):
-            return False
-        if request.path == "/" and (request.root_path or request.scope is None):
-            if not _ends_with_slash(request):
-                return False
-        host = _plain_host(request)
-        if host is None:
-            return False
-        known = self._hosts.get(host)
-        return self._check_host(ctx, host) if known is None else known
-
-    def _check_host(self, ctx: RequestContext, host: bytes | str) -> bool:
-        """Whether binding accepts the host, and does not refuse what IDNA cannot encode."""
-        if len(self._hosts) >= _KNOWN_HOSTS:
-            self._hosts.clear()
-        self._hosts[host] = good = ctx.url_adapter is not None
-        return good
+        if made and host is not None:
+            # Binding has accepted the host, and IDNA can encode it.
+            if len(self._hosts) >= _KNOWN_HOSTS:
+                self._hosts.clear()
+            self._hosts[host] = ctx.app.config["SERVER_NAME"]
+        return adapter.match(return_rule=True)  # type: ignore[return-value]
 
 
-def _plain_host(request: Request) -> bytes | str | None:
-    """Give the host of a request whose other headers have no say in where it goes."""
-    raw, scope = request.raw_headers, request.scope
-    if scope is None:
-        return None if "HTTP_UPGRADE" in request.environ else request.environ.get("HTTP_HOST")
-    if raw is None or b"upgrade" in raw or len(raw) != len(scope.get("headers", ())):
-        # Some header is there twice; it may be the host.
+def _host_of_environ(request: Request) -> str | None:
+    """Give the host of a request under WSGI whose other headers have no say in where it goes."""
+    environ = request.environ
+    if request.scope is not None or "HTTP_UPGRADE" in environ:
         return None
-    return raw.get(b"host", b"")
+    return environ.get("HTTP_HOST")
 
 
-def _ends_with_slash(request: Request) -> bool:
+def _has_slash(request: Request) -> bool:
     """Whether the root of the application was asked for as such, and needs no redirect."""
     scope = request.scope
     path = request.environ.get("PATH_INFO", "") if scope is None else scope["path"]

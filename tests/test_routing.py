@@ -25,6 +25,7 @@ from asyncflask import g
 from asyncflask import Request
 from asyncflask import request
 from asyncflask import url_for
+from asyncflask.ctx import RequestContext
 from tests.twins import TRANSPORTS
 
 # -- the same answers as Flask's ---------------------------------------------------------------
@@ -101,7 +102,8 @@ def answer_to(app: t.Any, source: dict[str, t.Any]) -> object:
     """Give the number of the rule that matches and its values, or what is raised instead."""
     try:
         ctx = app.request_context(source)
-        if ctx.url_adapter is not None:
+        # Flask's binds beforehand, and may have failed.
+        if isinstance(ctx, RequestContext) or ctx.url_adapter is not None:
             ctx.match_request()
     except Exception as error:
         # An alias without a rule to go to, for one.

@@ -161,7 +161,8 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         and not ctx._after_request_functions
         and not ctx.deferred
         and not request_finished.receivers
-        and not ctx.may_save_session()
+        and ctx._stored_session is None
+        and not ctx.request.has_cookies
         and (type(rv) is str or not returns.runs_user_code(rv))
     ):
         # What finalize() would do, without its waits.
