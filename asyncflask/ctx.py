@@ -340,9 +340,9 @@ class RequestContext(_Context):
     """Where the stages run of a context that outlives its pipeline, kept by a stream."""
     deferred: list[t.Callable[[], t.Awaitable[t.Any]]] | None = None
     """What sync code on the loop could not await; ``None`` where the pipeline will not do it."""
-    traceback: TracebackType | None = None
+    traceback: TracebackType | None
     """That of what a hook or the view has raised, as it was caught."""
-    response: Response | None = None
+    response: Response | None
     """What the pipeline has made; the adapter closes it if it is never sent."""
 
     _stored_session: SessionMixin | None
@@ -363,7 +363,9 @@ class RequestContext(_Context):
             request = app.request_class.from_gateway(environ)
         request.json_module = app.json
         self.request: Request = request
+        # What every request asks for, and would look for in the class in vain otherwise.
         self._stored_session = session
+        self.traceback = self.response = None
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
         self._cv_tokens: list[Entry] = []
         self.preserve = None
@@ -490,7 +492,13 @@ class RequestContext(_Context):
         request = self.request
         app = self.app
         if request.url_rule is None and request.routing_exception is None:
-            self.match_request()
+            if type(self) is RequestContext:
+                try:
+                    request.url_rule, request.view_args = app._router.match(self)
+                except HTTPException as exc:
+                    request.routing_exception = exc
+            else:
+                self.match_request()
         rule = request.url_rule
         endpoint = None if rule is None else rule.endpoint
         plan = app._plans.get(endpoint)

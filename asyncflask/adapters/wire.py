@@ -40,6 +40,8 @@ BODILESS: t.Final = frozenset({204, 304})
 
 _good_statuses: set[str] = set()
 _encoded: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+lengths: t.Final[dict[int, tuple[bytes, bytes]]] = {}
+"""What :func:`length_header` has made before."""
 _ENCODED_LIMIT: t.Final = 1024
 _REPEATED: t.Final = frozenset({"content-type", "content-length", "vary", "allow", "cache-control"})
 """Headers with few values, whose encoded form is worth keeping."""
@@ -61,6 +63,14 @@ def plain_headers(body: bytes) -> RawHeaders:
     """Give the headers of a body that is plain text."""
     length = str(len(body)).encode()
     return [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+
+
+def length_header(length: int) -> tuple[bytes, bytes]:
+    """Give the header that announces the length of a body."""
+    pair = (b"content-length", b"%d" % length)
+    if len(lengths) < _ENCODED_LIMIT:
+        lengths[length] = pair
+    return pair
 
 
 class InvalidHeader(ValueError):
@@ -200,7 +210,7 @@ def encode(response: Response, request: Request) -> RawHeaders:
     if untouched is not None and response._status == OK:
         content_type, length = untouched
         ready = _encoded.get(content_type) or encode_header(content_type)
-        return [ready, (b"content-length", b"%d" % length)]
+        return [ready, lengths.get(length) or length_header(length)]
     quick = _encode_as_they_are(response)
     if quick is not None:
         return quick
