@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.utils import get_content_length
 from werkzeug.wrappers import Request as RequestBase
 
 from . import json
@@ -26,6 +27,7 @@ from .adapters.environ import has_input
 from .adapters.environ import LoopStream
 from .adapters.environ import open_input
 from .adapters.forms import FormParser
+from .globals import _cv_app
 from .globals import current_app
 from .lanes import adds_code
 from .lanes import call_on_thread
@@ -112,9 +114,10 @@ class Request(RequestHead):
         own: int | None = getattr(self, attribute)
         if own is not None:
             return own
-        if not current_app:
+        context = _cv_app.get(None)
+        if context is None:
             return t.cast("int | None", getattr(RequestBase, attribute[1:]))
-        return t.cast("int | None", current_app.config[key])
+        return t.cast("int | None", context.app.config[key])
 
     # -- body ----------------------------------------------------------------------------
 
@@ -132,6 +135,8 @@ class Request(RequestHead):
                     "This request was made with 'shallow=True': its body is not to be read."
                 )
             stream = own["stream"] = self._open_input() if self.scope is None else self._open_body()
+        if self._loaded:
+            return stream
         if self._blocks_loop():
             return LoopStream(stream, self._off_loop)
         return LoopStream(stream, _at_once) if self._streams_nothing() else stream
@@ -233,13 +238,17 @@ class Request(RequestHead):
         :param empty: whether none is expected, only the client's leaving.
         """
         receive = t.cast("Receive", self.receive)
-        length = None if empty else self.content_length
+        own = self.__dict__
+        length = task = None
         if not empty:
-            self.routing_exception = check_length(self.headers.get("content-length"))
-        task = None if empty else current_task()
-        context = self.server_context
-        body = Body(receive, length, timeout, context, task, empty)
-        if "environ" in self.__dict__:
+            self.note_single_headers()
+            declared = self.header(b"content-length")
+            self.routing_exception = check_length(declared)
+            length = get_content_length(declared, self.header(b"transfer-encoding"))
+            own["content_length"] = length
+            task = current_task()
+        body = Body(receive, length, timeout, self.server_context, task, empty)
+        if "environ" in own:
             # Made before there was a body, for a subclass that wants to be called with it.
             self.environ["wsgi.input"] = body.open()
         return body
@@ -323,14 +332,15 @@ class Request(RequestHead):
     @property
     def want_form_data_parsed(self) -> bool:
         """Whether the request says what its body is."""
-        return bool(self.headers.get("Content-Type"))
+        return bool(self.header(b"content-type"))
 
     def make_form_data_parser(self) -> FormDataParser:
         """Make the parser for this request's form, with its limits."""
         parser = super().make_form_data_parser()
-        if current_app and isinstance(parser, FormParser):
-            parser.max_form_fields = current_app.config["MAX_FORM_FIELDS"]
-            parser.max_form_files = current_app.config["MAX_FORM_FILES"]
+        context = _cv_app.get(None)
+        if context is not None and isinstance(parser, FormParser):
+            parser.max_form_fields = context.app.config["MAX_FORM_FIELDS"]
+            parser.max_form_files = context.app.config["MAX_FORM_FILES"]
         return parser
 
     def _load_form_data(self) -> None:
@@ -341,9 +351,11 @@ class Request(RequestHead):
         if getattr(self, "_cached_data", None) is None:
             self._check_readable_here()
         super()._load_form_data()
-        self._closes = True
-        app = current_app
-        if app and app.debug and self.mimetype != "multipart/form-data" and not self.files:
+        # A class of the user's may have put anything there.
+        if self.__dict__["files"]:
+            self._closes = True
+        context = _cv_app.get(None)
+        if context is not None and context.app.debug and self.mimetype != "multipart/form-data" and not self.files:
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
@@ -359,8 +371,9 @@ class Request(RequestHead):
 
     def _load_limit(self) -> int | None:
         limit = self.max_content_length
-        if limit is None and current_app:
-            limit = current_app.config["MAX_BUFFERED_BODY"]
+        context = _cv_app.get(None)
+        if limit is None and context is not None:
+            limit = context.app.config["MAX_BUFFERED_BODY"]
         return limit
 
     # -- where the body is -----------------------------------------------------------------
@@ -395,6 +408,8 @@ class Request(RequestHead):
         return bool(current_app.endpoint_options.get(self.endpoint or "", {}).get("stream_body"))
 
     def _check_readable_here(self) -> None:
+        if self._loaded:
+            return
         body = self.body
         if body is None:
             if not self._blocks_loop():
