@@ -59,6 +59,7 @@ class RequestHead(TolerantRequest):
     shallow = False
 
     _single_headers: dict[bytes, bytes] | None = None
+    _parsed_content_type: tuple[str, dict[str, str]] | None = None
     _closes = False
     """Whether there is anything to close."""
 
@@ -194,7 +195,7 @@ class RequestHead(TolerantRequest):
         return f"{self.path}?{decode_query(self.query_string)}"
 
     def _parse_content_type(self) -> None:
-        if not hasattr(self, "_parsed_content_type"):
+        if self._parsed_content_type is None:
             self._parsed_content_type = parse_options_header(self.header(b"content-type") or "")
 
     def header(self, name: bytes) -> str | None:

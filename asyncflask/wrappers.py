@@ -27,6 +27,7 @@ from .adapters.environ import has_input
 from .adapters.environ import LoopStream
 from .adapters.environ import open_input
 from .adapters.forms import FormParser
+from .adapters.forms import read_urlencoded
 from .globals import _cv_app
 from .globals import current_app
 from .lanes import adds_code
@@ -45,6 +46,7 @@ if t.TYPE_CHECKING:
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
+URLENCODED: t.Final = "application/x-www-form-urlencoded"
 
 
 class Request(RequestHead):
@@ -66,6 +68,8 @@ class Request(RequestHead):
     _form_ahead = False
     _form_error: Exception | None = None
     _json_error: Exception | None = None
+    _reads_plainly = True
+    _cached_data: bytes | None = None
 
     _max_content_length: int | None = None
     _max_form_memory_size: int | None = None
@@ -75,6 +79,7 @@ class Request(RequestHead):
         super().__init_subclass__(**kwargs)
         # A subclass that closes something of its own is closed with every request.
         cls._closes = cls.close is not Request.close
+        cls._reads_plainly = not adds_code(cls, Request)
 
     # -- limits --------------------------------------------------------------------------
 
@@ -242,9 +247,12 @@ class Request(RequestHead):
         length = task = None
         if not empty:
             self.note_single_headers()
-            declared = self.header(b"content-length")
-            self.routing_exception = check_length(declared)
-            length = get_content_length(declared, self.header(b"transfer-encoding"))
+            declared, coding = self.header(b"content-length"), self.header(b"transfer-encoding")
+            wrong = self.routing_exception = check_length(declared)
+            if declared is None or wrong is not None or coding is not None:
+                length = get_content_length(declared, coding)
+            else:
+                length = int(declared)
             own["content_length"] = length
             task = current_task()
         body = Body(receive, length, timeout, self.server_context, task, empty)
@@ -289,7 +297,7 @@ class Request(RequestHead):
         :param parse_form_data: whether a form is parsed, which leaves nothing for the result.
         :raises RuntimeError: in an async hook, if the body has not been loaded.
         """
-        if getattr(self, "_cached_data", None) is None:
+        if self._cached_data is None:
             self._check_readable_here()
             if parse_form_data and self._form_ahead:
                 # Who asks for data does not want that of a form.
@@ -348,9 +356,10 @@ class Request(RequestHead):
             return
         if self._form_error is not None:
             raise self._form_error
-        if getattr(self, "_cached_data", None) is None:
+        if self._cached_data is None:
             self._check_readable_here()
-        super()._load_form_data()
+        if not self._load_plain_form():
+            super()._load_form_data()
         # A class of the user's may have put anything there.
         if self.__dict__["files"]:
             self._closes = True
@@ -359,6 +368,27 @@ class Request(RequestHead):
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
+
+    def _load_plain_form(self) -> bool:
+        """Read a urlencoded form as the parser does, where nothing of the user's takes part."""
+        context = _cv_app.get(None)
+        if (
+            context is None
+            or not self._reads_plainly
+            or self.form_data_parser_class is not FormParser
+            or self.header(b"content-type") != URLENCODED
+        ):
+            return False
+        own = self.__dict__
+        data = self._get_stream_for_parsing().read()
+        try:
+            max_fields = context.app.config["MAX_FORM_FIELDS"]
+            fields = read_urlencoded(data, max_fields, self.max_form_memory_size)
+        except ValueError:
+            fields = []
+        own["form"] = self.parameter_storage_class(fields)
+        own["files"] = self.parameter_storage_class()
+        return True
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
         """Answer a body that is not JSON: a 400 or 415, with the reason only in debug mode."""
@@ -458,14 +488,14 @@ class Request(RequestHead):
 
     def _is_read(self) -> bool:
         """Tell whether a WSGI body has been read as data, or parsed as a form."""
-        if getattr(self, "_cached_data", None) is not None:
+        if self._cached_data is not None:
             return True
         # Who asks for a form where there is none leaves the body where it was.
         return "form" in self.__dict__ and bool(self.__dict__["stream"].tell())
 
     def _kept_size(self) -> int:
         """Count the bytes that a sync hook has read, which may still be parsed."""
-        return len(getattr(self, "_cached_data", None) or b"")
+        return len(self._cached_data or b"")
 
     def _parses_itself(self) -> bool:
         """Tell whether none of the user's functions takes part in parsing the body."""

@@ -268,9 +268,15 @@ class Body:
     async def _take(self) -> None:
         self._check()
         try:
-            await self._advance(self._timeout)
+            task = self._task
+            if task is not None and self._incoming is None and current_task() is task:
+                self._note(await outside(self._receive_here(self._timeout)))
+            else:
+                await self._advance(self._timeout)
         except TimeoutError:
             self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
+        if self._ended:
+            return
         self._check()
         if self._messages % _IN_A_ROW == 0:
             # A client may cut its body into crumbs, none of which suspends.
@@ -295,14 +301,12 @@ class Body:
             with anyio.fail_after(timeout):
                 self._note(await self._next_message())
         elif self._incoming is None and self.in_own_task:
-            self._note(await outside(self._receive_here(self._loop, timeout)))
+            self._note(await outside(self._receive_here(timeout)))
         else:
             with anyio.fail_after(timeout):
                 await asyncio.shield(self._incoming or self._start_receiving())
 
-    async def _receive_here(
-        self, loop: asyncio.AbstractEventLoop, timeout: float | None
-    ) -> Message:
+    async def _receive_here(self, timeout: float | None) -> Message:
         """Give the next message in the task that drives the request.
 
         Most are there already, so that there is no time to measure and nobody to wait with it.
@@ -312,7 +316,7 @@ class Body:
             command = steps.send(None)
         except StopIteration as stop:
             return t.cast("Message", stop.value)
-        incoming = self._incoming = loop.create_future()
+        incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
             # A scope of anyio's could not begin now: it would be inside of one that receive began.
             async with asyncio.timeout(timeout):
@@ -356,12 +360,12 @@ class Body:
             return
         self._messages += 1
         chunk = message.get("body", b"")
-        self._taken += len(chunk)
+        taken = self._taken = self._taken + len(chunk)
         if self._error is None:
             self._buffer += chunk
         if not message.get("more_body", False):
             self._ended = True
-            if self._length not in (None, self._taken):
+            if self._length is not None and self._length != taken:
                 self._fail(BadRequest("The body does not have the length that was declared."))
 
     def _fail(self, error: Exception) -> None:
