@@ -29,6 +29,17 @@ run while a request is handled; in a test, push one with
 'with app.test_request_context():'.\
 """
 
+
+class _RequestProxy(LocalProxy):  # type: ignore[type-arg]
+    """What ``request`` is: views look at more than one attribute of it."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> t.Any:
+        ctx = _cv_request.get(None)
+        return getattr(self._get_current_object() if ctx is None else ctx.request, name)
+
+
 _cv_app: ContextVar[AppContext] = ContextVar("asyncflask.app_ctx")
 _cv_request: ContextVar[RequestContext] = ContextVar("asyncflask.request_ctx")
 
@@ -37,5 +48,5 @@ current_app: Flask = LocalProxy(_cv_app, "app", unbound_message=_no_app_msg)  # 
 g: _AppCtxGlobals = LocalProxy(_cv_app, "g", unbound_message=_no_app_msg)  # type: ignore[assignment]
 
 request_ctx: RequestContext = LocalProxy(_cv_request, unbound_message=_no_req_msg)  # type: ignore[assignment]
-request: Request = LocalProxy(_cv_request, "request", unbound_message=_no_req_msg)  # type: ignore[assignment]
+request: Request = _RequestProxy(_cv_request, "request", unbound_message=_no_req_msg)  # type: ignore[assignment]
 session: SessionMixin = LocalProxy(_cv_request, "session", unbound_message=_no_req_msg)  # type: ignore[assignment]

@@ -9,6 +9,7 @@ import typing as t
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from .adapters.environ import environ_from_scope
@@ -57,6 +58,8 @@ class RequestHead(TolerantRequest):
 
     shallow = False
 
+    _single_headers: dict[bytes, bytes] | None = None
+    _parsed_content_type: tuple[str, dict[str, str]] | None = None
     _closes = False
     """Whether there is anything to close."""
 
@@ -190,6 +193,31 @@ class RequestHead(TolerantRequest):
     def full_path(self) -> str:
         """Path and query; bytes of the query that are not UTF-8 are percent-encoded."""
         return f"{self.path}?{decode_query(self.query_string)}"
+
+    def _parse_content_type(self) -> None:
+        if self._parsed_content_type is None:
+            self._parsed_content_type = parse_options_header(self.header(b"content-type") or "")
+
+    def header(self, name: bytes) -> str | None:
+        """Give what :attr:`headers` has, without building them for a single one if possible.
+
+        :param name: the header's name in lower case.
+        """
+        single = self._single_headers
+        if single is None or "headers" in self.__dict__:
+            return self.headers.get(name.decode())
+        value = single.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def note_single_headers(self) -> None:
+        """See whether the headers may be looked at as they came, as more than one will be.
+
+        None was sent twice then, and every name is in lower case, as a server should give it.
+        """
+        raw = self.raw_headers
+        count = len(t.cast("Scope", self.scope).get("headers", ()))
+        if raw is not None and count == len(raw) and b"".join(raw).islower():
+            self._single_headers = raw
 
     def has_header(self, name: bytes) -> bool:
         """Tell whether a header is there, without building anything.

@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.utils import get_content_length
 from werkzeug.wrappers import Request as RequestBase
 
 from . import json
@@ -26,6 +27,8 @@ from .adapters.environ import has_input
 from .adapters.environ import LoopStream
 from .adapters.environ import open_input
 from .adapters.forms import FormParser
+from .adapters.forms import read_urlencoded
+from .globals import _cv_app
 from .globals import current_app
 from .lanes import adds_code
 from .lanes import call_on_thread
@@ -43,6 +46,7 @@ if t.TYPE_CHECKING:
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
+URLENCODED: t.Final = "application/x-www-form-urlencoded"
 
 
 class Request(RequestHead):
@@ -64,6 +68,8 @@ class Request(RequestHead):
     _form_ahead = False
     _form_error: Exception | None = None
     _json_error: Exception | None = None
+    _reads_plainly = True
+    _cached_data: bytes | None = None
 
     _max_content_length: int | None = None
     _max_form_memory_size: int | None = None
@@ -73,6 +79,7 @@ class Request(RequestHead):
         super().__init_subclass__(**kwargs)
         # A subclass that closes something of its own is closed with every request.
         cls._closes = cls.close is not Request.close
+        cls._reads_plainly = not adds_code(cls, Request)
 
     # -- limits --------------------------------------------------------------------------
 
@@ -112,9 +119,10 @@ class Request(RequestHead):
         own: int | None = getattr(self, attribute)
         if own is not None:
             return own
-        if not current_app:
+        context = _cv_app.get(None)
+        if context is None:
             return t.cast("int | None", getattr(RequestBase, attribute[1:]))
-        return t.cast("int | None", current_app.config[key])
+        return t.cast("int | None", context.app.config[key])
 
     # -- body ----------------------------------------------------------------------------
 
@@ -132,6 +140,8 @@ class Request(RequestHead):
                     "This request was made with 'shallow=True': its body is not to be read."
                 )
             stream = own["stream"] = self._open_input() if self.scope is None else self._open_body()
+        if self._loaded:
+            return stream
         if self._blocks_loop():
             return LoopStream(stream, self._off_loop)
         return LoopStream(stream, _at_once) if self._streams_nothing() else stream
@@ -233,13 +243,20 @@ class Request(RequestHead):
         :param empty: whether none is expected, only the client's leaving.
         """
         receive = t.cast("Receive", self.receive)
-        length = None if empty else self.content_length
+        own = self.__dict__
+        length = task = None
         if not empty:
-            self.routing_exception = check_length(self.headers.get("content-length"))
-        task = None if empty else current_task()
-        context = self.server_context
-        body = Body(receive, length, timeout, context, task, empty)
-        if "environ" in self.__dict__:
+            self.note_single_headers()
+            declared, coding = self.header(b"content-length"), self.header(b"transfer-encoding")
+            wrong = self.routing_exception = check_length(declared)
+            if declared is None or wrong is not None or coding is not None:
+                length = get_content_length(declared, coding)
+            else:
+                length = int(declared)
+            own["content_length"] = length
+            task = current_task()
+        body = Body(receive, length, timeout, self.server_context, task, empty)
+        if "environ" in own:
             # Made before there was a body, for a subclass that wants to be called with it.
             self.environ["wsgi.input"] = body.open()
         return body
@@ -280,7 +297,7 @@ class Request(RequestHead):
         :param parse_form_data: whether a form is parsed, which leaves nothing for the result.
         :raises RuntimeError: in an async hook, if the body has not been loaded.
         """
-        if getattr(self, "_cached_data", None) is None:
+        if self._cached_data is None:
             self._check_readable_here()
             if parse_form_data and self._form_ahead:
                 # Who asks for data does not want that of a form.
@@ -323,14 +340,15 @@ class Request(RequestHead):
     @property
     def want_form_data_parsed(self) -> bool:
         """Whether the request says what its body is."""
-        return bool(self.headers.get("Content-Type"))
+        return bool(self.header(b"content-type"))
 
     def make_form_data_parser(self) -> FormDataParser:
         """Make the parser for this request's form, with its limits."""
         parser = super().make_form_data_parser()
-        if current_app and isinstance(parser, FormParser):
-            parser.max_form_fields = current_app.config["MAX_FORM_FIELDS"]
-            parser.max_form_files = current_app.config["MAX_FORM_FILES"]
+        context = _cv_app.get(None)
+        if context is not None and isinstance(parser, FormParser):
+            parser.max_form_fields = context.app.config["MAX_FORM_FIELDS"]
+            parser.max_form_files = context.app.config["MAX_FORM_FILES"]
         return parser
 
     def _load_form_data(self) -> None:
@@ -338,15 +356,39 @@ class Request(RequestHead):
             return
         if self._form_error is not None:
             raise self._form_error
-        if getattr(self, "_cached_data", None) is None:
+        if self._cached_data is None:
             self._check_readable_here()
-        super()._load_form_data()
-        self._closes = True
-        app = current_app
-        if app and app.debug and self.mimetype != "multipart/form-data" and not self.files:
+        if not self._load_plain_form():
+            super()._load_form_data()
+        # A class of the user's may have put anything there.
+        if self.__dict__["files"]:
+            self._closes = True
+        context = _cv_app.get(None)
+        if context is not None and context.app.debug and self.mimetype != "multipart/form-data" and not self.files:
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
+
+    def _load_plain_form(self) -> bool:
+        """Read a urlencoded form as the parser does, where nothing of the user's takes part."""
+        context = _cv_app.get(None)
+        if (
+            context is None
+            or not self._reads_plainly
+            or self.form_data_parser_class is not FormParser
+            or self.header(b"content-type") != URLENCODED
+        ):
+            return False
+        own = self.__dict__
+        data = self._get_stream_for_parsing().read()
+        try:
+            max_fields = context.app.config["MAX_FORM_FIELDS"]
+            fields = read_urlencoded(data, max_fields, self.max_form_memory_size)
+        except ValueError:
+            fields = []
+        own["form"] = self.parameter_storage_class(fields)
+        own["files"] = self.parameter_storage_class()
+        return True
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
         """Answer a body that is not JSON: a 400 or 415, with the reason only in debug mode."""
@@ -359,8 +401,9 @@ class Request(RequestHead):
 
     def _load_limit(self) -> int | None:
         limit = self.max_content_length
-        if limit is None and current_app:
-            limit = current_app.config["MAX_BUFFERED_BODY"]
+        context = _cv_app.get(None)
+        if limit is None and context is not None:
+            limit = context.app.config["MAX_BUFFERED_BODY"]
         return limit
 
     # -- where the body is -----------------------------------------------------------------
@@ -395,6 +438,8 @@ class Request(RequestHead):
         return bool(current_app.endpoint_options.get(self.endpoint or "", {}).get("stream_body"))
 
     def _check_readable_here(self) -> None:
+        if self._loaded:
+            return
         body = self.body
         if body is None:
             if not self._blocks_loop():
@@ -443,14 +488,14 @@ class Request(RequestHead):
 
     def _is_read(self) -> bool:
         """Tell whether a WSGI body has been read as data, or parsed as a form."""
-        if getattr(self, "_cached_data", None) is not None:
+        if self._cached_data is not None:
             return True
         # Who asks for a form where there is none leaves the body where it was.
         return "form" in self.__dict__ and bool(self.__dict__["stream"].tell())
 
     def _kept_size(self) -> int:
         """Count the bytes that a sync hook has read, which may still be parsed."""
-        return len(getattr(self, "_cached_data", None) or b"")
+        return len(self._cached_data or b"")
 
     def _parses_itself(self) -> bool:
         """Tell whether none of the user's functions takes part in parsing the body."""

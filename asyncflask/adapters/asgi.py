@@ -103,8 +103,10 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
                 return
     finally:
         try:
-            if ctx.response is not None or driver.parked or request.body is not None:
+            if ctx.response is not None or driver.parked or ctx.preserve is not None:
                 await _let_go(ctx, driver)
+            elif request.body is not None:
+                request.body.release()
         finally:
             app._under_way.discard(driver)
 

@@ -24,6 +24,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
 from ..lanes import current_task
+from ..lanes import go_on
 from ..lanes import io_workers
 from ..lanes import outside
 from ..lanes import run_awaitable
@@ -55,6 +56,21 @@ class Body:
     :param empty: whether no body is expected, only the client's leaving.
     """
 
+    # What most bodies never set is set here: making one is part of every request that has it.
+    size = 0
+    limit: int | None = None
+    disconnected = False
+    _incoming: asyncio.Future[None] | None = None
+    _room: anyio.Event | None = None
+    _taken = 0
+    _messages = 0
+    _error: Exception | None = None
+    _stream: BodyStream | None = None
+    _loading = False
+    _loaded: anyio.Event | None = None
+    _spool: t.IO[bytes] | None = None
+    _over = False
+
     def __init__(
         self,
         receive: Receive,
@@ -68,24 +84,11 @@ class Body:
         self._task = server_task
         self._server_context = server_context
         self._loop = asyncio._get_running_loop()
-        self._incoming: asyncio.Future[None] | None = None
         self._length = length
         self._timeout = timeout
         self._buffer = bytearray()
-        self._room: anyio.Event | None = None
-        self._taken = 0
-        self._messages = 0
-        self._error: Exception | None = None
-        self._stream: BodyStream | None = None
-        self._loading = False
-        self._loaded: anyio.Event | None = None
-        self._spool: t.IO[bytes] | None = None
-        self._over = False
         self._ended = empty or length == 0
         self._file: t.IO[bytes] | None = io.BytesIO() if self._ended else None
-        self.size = 0
-        self.limit: int | None = None
-        self.disconnected = False
 
     @property
     def loaded(self) -> bool:
@@ -265,10 +268,15 @@ class Body:
     async def _take(self) -> None:
         self._check()
         try:
-            with anyio.fail_after(self._timeout):
-                await self._advance()
+            task = self._task
+            if task is not None and self._incoming is None and current_task() is task:
+                self._note(await outside(self._receive_here(self._timeout)))
+            else:
+                await self._advance(self._timeout)
         except TimeoutError:
             self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
+        if self._ended:
+            return
         self._check()
         if self._messages % _IN_A_ROW == 0:
             # A client may cut its body into crumbs, none of which suspends.
@@ -283,22 +291,40 @@ class Body:
         if self._error is not None:
             raise self._error.with_traceback(None)
 
-    async def _advance(self) -> None:
-        """Have one message taken in, by whoever waits for one first."""
-        task = current_task()
-        if task is None:
+    async def _advance(self, timeout: float | None = None) -> None:
+        """Have one message taken in, by whoever waits for one first.
+
+        :raises TimeoutError: if none comes within *timeout* seconds.
+        """
+        if self._loop is None:
             # Only asyncio's servers start the next request from within receive.
-            self._note(await self._next_message())
-        elif self._incoming is not None or task is not self._task:
-            await asyncio.shield(self._incoming or self._start_receiving())
+            with anyio.fail_after(timeout):
+                self._note(await self._next_message())
+        elif self._incoming is None and self.in_own_task:
+            self._note(await outside(self._receive_here(timeout)))
         else:
-            incoming = self._incoming = asyncio.get_running_loop().create_future()
-            try:
-                self._note(await outside(self._next_message()))
-            finally:
-                self._incoming = None
-                if not incoming.done():
-                    incoming.set_result(None)
+            with anyio.fail_after(timeout):
+                await asyncio.shield(self._incoming or self._start_receiving())
+
+    async def _receive_here(self, timeout: float | None) -> Message:
+        """Give the next message in the task that drives the request.
+
+        Most are there already, so that there is no time to measure and nobody to wait with it.
+        """
+        steps = self._next_message().__await__()
+        try:
+            command = steps.send(None)
+        except StopIteration as stop:
+            return t.cast("Message", stop.value)
+        incoming = self._incoming = asyncio.get_running_loop().create_future()
+        try:
+            # A scope of anyio's could not begin now: it would be inside of one that receive began.
+            async with asyncio.timeout(timeout):
+                return await go_on(steps, command)
+        finally:
+            self._incoming = None
+            if not incoming.done():
+                incoming.set_result(None)
 
     def _start_receiving(self) -> asyncio.Future[None]:
         """Have a task of its own take one message in, which nobody's cancellation can lose."""
@@ -334,12 +360,12 @@ class Body:
             return
         self._messages += 1
         chunk = message.get("body", b"")
-        self._taken += len(chunk)
+        taken = self._taken = self._taken + len(chunk)
         if self._error is None:
             self._buffer += chunk
         if not message.get("more_body", False):
             self._ended = True
-            if self._length not in (None, self._taken):
+            if self._length is not None and self._length != taken:
                 self._fail(BadRequest("The body does not have the length that was declared."))
 
     def _fail(self, error: Exception) -> None:

@@ -54,13 +54,8 @@ class FormParser(FormDataParser):
         content_length: int | None,
         options: dict[str, str],
     ) -> t.Any:
-        data = stream.read()
-        if self.max_form_fields is not None and data.count(b"&") >= self.max_form_fields:
-            raise RequestEntityTooLarge()
-        size = self.max_form_memory_size
-        if size is not None and len(data) > size and _has_longer_field(data, size):
-            raise RequestEntityTooLarge()
-        return stream, self.cls(parse_query(data.decode())), self.cls()
+        fields = read_urlencoded(stream.read(), self.max_form_fields, self.max_form_memory_size)
+        return stream, self.cls(fields), self.cls()
 
     def _parse_multipart(
         self,
@@ -80,6 +75,23 @@ class FormParser(FormDataParser):
             # Only if the form is whole does somebody get to see its files, and close them.
             opened.pop_all()
         return stream, self.cls(parts.fields), self.cls(parts.files)
+
+
+def read_urlencoded(
+    data: bytes, max_fields: int | None, max_size: int | None
+) -> list[tuple[str, str]]:
+    """Read the fields of a urlencoded form.
+
+    :param max_fields: how many it may have.
+    :param max_size: bytes that each of them may have, its name included.
+    :raises RequestEntityTooLarge: if there are more, or longer ones.
+    :raises ValueError: if it is not UTF-8.
+    """
+    if max_fields is not None and data.count(b"&") >= max_fields:
+        raise RequestEntityTooLarge()
+    if max_size is not None and len(data) > max_size and _has_longer_field(data, max_size):
+        raise RequestEntityTooLarge()
+    return parse_query(data.decode())
 
 
 def _has_longer_field(data: bytes, size: int) -> bool:
@@ -111,8 +123,27 @@ def _chunks(stream: t.IO[bytes]) -> t.Iterator[bytes | None]:
     yield None
 
 
+class _Boundary:
+    """Werkzeug's pattern of a boundary, searched from the first place where one may be.
+
+    :param pattern: begins with a line break of one or two bytes, and then *text*.
+    """
+
+    def __init__(self, pattern: re.Pattern[bytes], text: bytes) -> None:
+        self._pattern = pattern
+        self._text = text
+
+    def search(self, data: bytearray) -> re.Match[bytes] | None:
+        start = data.find(self._text)
+        return None if start < 0 else self._pattern.search(data, max(0, start - 2))
+
+
 class _Decoder(MultipartDecoder):
-    """Werkzeug's, with a limit on the headers of a part."""
+    """Werkzeug's, with a limit on the headers of a part, and a faster look for its end."""
+
+    def __init__(self, boundary: bytes, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(boundary, *args, **kwargs)
+        self.boundary_re: t.Any = _Boundary(self.boundary_re, b"--" + boundary)
 
     def next_event(self) -> Event:
         in_headers, size = self.state is State.PART, len(self.buffer)

@@ -76,6 +76,27 @@ def outside(awaitable: t.Awaitable[T]) -> t.Generator[t.Any, t.Any, T]:
 
 
 @types.coroutine
+def go_on(
+    steps: t.Generator[t.Any, t.Any, T], command: t.Any
+) -> t.Generator[t.Any, t.Any, T]:
+    """Await the rest of something whose first step was made by hand.
+
+    :param steps: its ``__await__()``.
+    :param command: what that step has given, for the event loop.
+    """
+    while True:
+        try:
+            yield command
+        except BaseException as exc:
+            try:
+                command = steps.throw(exc)
+            except StopIteration as stop:
+                return t.cast(T, stop.value)
+        else:
+            return (yield from steps)
+
+
+@types.coroutine
 def cancelled_once(
     awaitable: t.Awaitable[t.Any], scope: anyio.CancelScope
 ) -> t.Generator[t.Any, t.Any, t.Any]:
