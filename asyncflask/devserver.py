@@ -19,8 +19,10 @@ from .discovery import ScriptInfo
 from .flask_alias import is_installed_as_flask
 from .helpers import get_debug_flag
 from .reloader import equip
+from .reloader import find_script
 from .reloader import PROCESS_VARIABLE
 from .reloader import run_processes
+from .reloader import serve_script
 
 if t.TYPE_CHECKING:
     import ssl
@@ -28,6 +30,7 @@ if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from .app import Flask
+    from .reloader import Script
 
 #: Says that app.run() is not to serve: a command of the program imports the application.
 FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
@@ -224,8 +227,7 @@ def run_app(
 
     It does nothing when the script is imported by a command of ``asyncflask``.
 
-    :param use_reloader: whether to restart when code changes; default: in debug mode. The script
-        must have the application in a global variable for that.
+    :param use_reloader: whether to run the script again when code changes; default: in debug mode.
     :param use_debugger: whether errors are shown in Werkzeug's interactive debugger; default: in
         debug mode. There is none outside of debug mode, nor with several workers.
     :param threaded: whether sync views run on several threads.
@@ -234,6 +236,8 @@ def run_app(
     :param exclude_patterns: patterns of files not to watch.
     :param options: for :func:`uvicorn.run`.
     """
+    if serve_script(app):
+        return
     if os.environ.get(FROM_COMMAND_VARIABLE) == "true":
         if PROCESS_VARIABLE not in os.environ:
             _show_notice("Ignoring app.run(): a command is running. Guard it with 'if __name__'.")
@@ -251,6 +255,7 @@ def run_app(
         app,
         _path_of(app, "__main__"),
         ssl_context,
+        script=find_script() if use_reloader else None,
         reload=use_reloader,
         debugger=use_debugger,
         threaded=threaded,
@@ -289,6 +294,7 @@ def _serve(
     import_path: str | None,
     cert: t.Any,
     *,
+    script: Script | None = None,
     reload: bool,
     debugger: bool,
     threaded: bool,
@@ -300,10 +306,12 @@ def _serve(
 
     :param import_path: where another process finds the application, ``""`` if it is to look in
         the usual places; ``None`` if it cannot.
+    :param script: what is run again when code changes, in place of an import.
     """
     options = {"interface": "asgi3", **options}
     workers = options.pop("workers", None) or 1
-    if (reload or workers > 1) and (obstacle := _obstacle_to_processes(import_path, cert)):
+    target = import_path if script is None else script["path"]
+    if (reload or workers > 1) and (obstacle := _obstacle_to_processes(target, cert)):
         _show_notice(f"{'Not reloading' if reload else 'One process'}: {obstacle}.")
         reload, workers = False, 1
     if debugger and (obstacle := _obstacle_to_debugging(app, workers)):
@@ -315,14 +323,16 @@ def _serve(
         _show_address(app, cert, options["host"], options["port"])
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
-        if import_path is None or not (reload or workers > 1):
+        if not (reload or workers > 1):
             _serve_here(equip(app, threaded, debugged_at), cert, options)
             return
-        # Importing the application there must not start a server either.
-        os.environ[FROM_COMMAND_VARIABLE] = "true"
+        if script is None:
+            # Importing the application there must not start a server either.
+            os.environ[FROM_COMMAND_VARIABLE] = "true"
         run_processes(
             app,
             import_path,
+            script=script,
             threaded=threaded,
             debugged_at=debugged_at,
             extra_files=extra_files,

@@ -599,11 +599,16 @@ def test_shell_runs_the_startup_file(app, runner, no_line_editing, project):
 
 @pytest.fixture
 def served(monkeypatch):
-    """What uvicorn was asked to serve, and how; it serves nothing."""
+    """What was to be served, and how; nothing is."""
     import uvicorn
 
     calls = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append((app, options)))
+
+    def supervise(target, exclude_patterns, **options):
+        calls.append((target, {"exclude_patterns": exclude_patterns, **options}))
+
+    monkeypatch.setattr("asyncflask.processes.supervise", supervise)
     # The usual port may be another program's, and [::1] need not exist.
     monkeypatch.setattr("asyncflask.devserver._check_port", lambda host, port: None)
     return calls
@@ -764,7 +769,8 @@ def test_run_reloading(runner, project, served):
     assert result.exit_code == 0, result.output
     [(target, options)] = served
     assert target == "asyncflask.reloader:make_app"
-    assert (options["factory"], options["reload"]) == (True, True)
+    assert options["reload"] is True
+    assert options["exclude_patterns"] == ["/abs/*.py", "*/tests/*"]
     assert {str(folder), str(folder / "config")} <= set(options["reload_dirs"])
     assert "settings.toml" in options["reload_includes"]
     assert options["reload_excludes"] == ["abs/*.py", "*/tests/*"]
@@ -888,9 +894,15 @@ def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
     assert "Ignoring app.run()" in capsys.readouterr().err
 
 
-def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
-    monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
+@pytest.fixture
+def main_script(monkeypatch, project):
+    """The file of the script that runs, as far as anyone can see."""
+    path = project(script="") / "script.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(path), raising=False)
+    return path
+
+
+def test_app_run_has_its_script_reloaded(app, served, monkeypatch, main_script):
     for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_PROCESS"):
         # To be taken back, though it is run() that sets it.
         monkeypatch.setenv(name, "")
@@ -899,12 +911,24 @@ def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
     assert target == "asyncflask.reloader:make_app"
     assert options["reload"] is True
     settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
-    assert settings["app"] == f"{os.path.abspath('script.py')}:shown_app"
+    assert settings["script"]["path"] == str(main_script)
     assert settings["debugged_at"] == "127.0.0.1"
     assert os.environ["FLASK_DEBUG"] == "1"
 
 
-def test_app_run_does_not_reload_a_local_application(app, served, capsys):
+def test_app_run_has_workers_import_a_global_of_the_script(app, served, monkeypatch, main_script):
+    monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
+    for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_PROCESS"):
+        monkeypatch.setenv(name, "")
+    app.run(workers=2)
+    assert served[0][1]["workers"] == 2
+    settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
+    assert (settings["app"], settings["script"]) == (f"{main_script}:shown_app", None)
+
+
+def test_app_run_does_not_reload_without_a_script(app, served, capsys, monkeypatch):
+    # As in an interactive session.
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
     app.run(use_reloader=True, use_debugger=True)
     assert served[0][0] is app
     error = capsys.readouterr().err
