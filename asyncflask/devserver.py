@@ -34,6 +34,8 @@ if t.TYPE_CHECKING:
 
 #: Says that app.run() is not to serve: a command of the program imports the application.
 FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
+#: What a host begins with that is the path of a socket; Werkzeug's.
+_UNIX: t.Final = "unix://"
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
@@ -318,9 +320,12 @@ def _serve(
         _show_notice(f"No debugger: {obstacle}.")
         debugger = False
     debugged_at = options["host"] if debugger else None
-    if not {"uds", "fd"} & options.keys():
+    if options["host"].startswith(_UNIX):
+        options["uds"] = options["host"].removeprefix(_UNIX)
+        _show_address(app, options["host"])
+    elif not {"uds", "fd"} & options.keys():
         _check_port(options["host"], options["port"])
-        _show_address(app, cert, options["host"], options["port"])
+        _show_address(app, _address(cert, options["host"], options["port"]))
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
         if not (reload or workers > 1):
@@ -357,6 +362,9 @@ def _check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except OverflowError:
+            click.echo(f"{port} is not a port: they go from 0 to 65535.", err=True)
+            sys.exit(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 click.echo(
@@ -367,10 +375,13 @@ def _check_port(host: str, port: int) -> None:
                 sys.exit(1)
 
 
-def _show_address(app: Flask, cert: t.Any, host: str, port: int) -> None:
+def _address(cert: t.Any, host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
     url = f"{'https' if cert else 'http'}://{name}"
-    where = f"{url}:{port}" if port else f"a free port of {url}"
+    return f"{url}:{port}" if port else f"a free port of {url}"
+
+
+def _show_address(app: Flask, where: str) -> None:
     click.echo(f" * Development server on {where}; in production: {_production_command(app)}")
 
 
@@ -420,4 +431,6 @@ def _serve_here(app: ASGIApp, cert: t.Any, options: dict[str, t.Any]) -> None:
     config = uvicorn.Config(app, **options)
     config.load()
     config.ssl = cert
-    uvicorn.Server(config).run()
+    # As uvicorn.run() does.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

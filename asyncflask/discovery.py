@@ -121,8 +121,11 @@ def _parse_app_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
         raise NoAppException(f"The function in {app_name!r} must be a plain name.")
     try:
         args = [ast.literal_eval(arg) for arg in node.args]
-        kwargs = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
-    except ValueError:
+        kwargs: dict[str, t.Any] = {}
+        for word in node.keywords:
+            value = ast.literal_eval(word.value)
+            kwargs |= value if word.arg is None else {word.arg: value}
+    except (TypeError, ValueError):
         raise NoAppException(f"The arguments in {app_name!r} must be literal values.") from None
     return node.func.id, args, kwargs
 

@@ -120,7 +120,8 @@ def test_type_error_inside_a_factory_is_its_own():
 
 
 @pytest.mark.parametrize(
-    "expression", ["made", "make", "make()", "make( 'x', number = [1, 2], )", " made "]
+    "expression",
+    ["made", "make", "make()", "make( 'x', number = [1, 2], )", " made ", "make(**{'name': 'x'})"],
 )
 def test_find_app_by_string_understands(app, expression):
     def make(name="x", number=(1, 2)):
@@ -139,6 +140,7 @@ def test_find_app_by_string_understands(app, expression):
         ("os.make()", "plain name"),
         ("make(other)", "literal values"),
         ("make(1)", "does not take these arguments"),
+        ("make(**3)", "literal values"),
         ("missing", "has no 'missing'"),
         ("number", "not an application"),
     ],
@@ -659,6 +661,27 @@ def test_run_with_an_ssl_context(app, runner, monkeypatch):
     result = runner.invoke(FlaskGroup(create_app=lambda: app), args)
     assert result.exit_code == 0, result.output
     assert served[0].ssl is context
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
+def test_a_stopped_server_with_an_ssl_context_ends_well(app, runner, monkeypatch, error):
+    import uvicorn
+
+    def run(server):
+        if error is not None:
+            raise error
+
+    monkeypatch.setitem(sys.modules, "our_ssl", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--cert", "our_ssl"])
+    assert result.exit_code == 0
+
+
+def test_run_on_a_unix_socket(app, runner, served):
+    args = ["run", "--host", "unix:///tmp/our.sock"]
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), args)
+    assert served[0][1]["uds"] == "/tmp/our.sock"
+    assert "Development server on unix:///tmp/our.sock; in production: " in result.output
 
 
 def test_run_without_threads(app, runner, served):

@@ -327,6 +327,13 @@ def test_port_that_is_taken(tmp_path: Path, options: list[str]) -> None:
     assert "startup" not in result.stderr
 
 
+def test_port_that_is_none(tmp_path: Path) -> None:
+    write(tmp_path, served=SERVED)
+    result = run(tmp_path, "--app", "served", "run", "-p", "99999")
+    assert result.returncode == 1
+    assert result.stderr == "99999 is not a port: they go from 0 to 65535.\n"
+
+
 def test_run_takes_its_options_from_the_environment(tmp_path: Path) -> None:
     write(tmp_path, served=SERVED)
     (tmp_path / ".env").write_text("FLASK_APP=served\nFLASK_RUN_PORT=0\nFLASK_DEBUG=1\n")
