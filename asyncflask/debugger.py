@@ -145,7 +145,7 @@ class Consoles(DebuggedApplication):
 
     def takes(self, scope: Scope) -> bool:
         """Tell whether a request is for the debugger."""
-        if b"__debugger__=yes" in scope.get("query_string", b""):
+        if b"__debugger__=yes" in scope.get("query_string", b"").split(b"&"):
             return True
         return route_path(scope)[1] == self.console_path
 
