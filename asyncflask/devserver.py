@@ -36,6 +36,15 @@ if t.TYPE_CHECKING:
 FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
 #: What a host begins with that is the path of a socket; Werkzeug's.
 _UNIX: t.Final = "unix://"
+#: Options of Werkzeug's server that have no counterpart, with their defaults.
+_WERKZEUGS: t.Final = {
+    "use_evalex": True,
+    "reloader_type": "auto",
+    "processes": 1,
+    "request_handler": None,
+    "static_files": None,
+    "passthrough_errors": False,
+}
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
@@ -236,7 +245,7 @@ def run_app(
     :param ssl_context: a pair of files, ``"adhoc"``, or an ``SSLContext``.
     :param extra_files: more files to watch.
     :param exclude_patterns: patterns of files not to watch.
-    :param options: for :func:`uvicorn.run`.
+    :param options: for :func:`uvicorn.run`; those of Werkzeug's server are translated or left out.
     """
     if serve_script(app):
         return
@@ -253,6 +262,9 @@ def run_app(
         options = {"ssl_context": ssl_context, "threaded": threaded, **options}
         other(host, port, app, use_reloader=use_reloader, use_debugger=use_debugger, **options)
         return
+    # A page without consoles is not worth the risk of one that has them after all.
+    use_debugger = use_debugger and options.pop("use_evalex", True)
+    _leave_out_werkzeugs(options)
     _serve(
         app,
         _path_of(app, "__main__"),
@@ -277,6 +289,20 @@ def _other_server() -> t.Callable[..., t.Any] | None:
     run_simple = serving.run_simple
     own = getattr(run_simple, "__module__", None) == serving.__name__
     return None if own else run_simple
+
+
+def _leave_out_werkzeugs(options: dict[str, t.Any]) -> None:
+    """Drop the options that uvicorn does not know, and tell of those that would change much."""
+    interval = options.pop("reloader_interval", None)
+    if interval is not None:
+        options["reload_delay"] = interval
+    ignored = [
+        repr(name)
+        for name, default in _WERKZEUGS.items()
+        if options.pop(name, default) not in (default, None)
+    ]
+    if ignored:
+        _show_notice(f"Ignoring what only Werkzeug's server knows: {', '.join(ignored)}.")
 
 
 def _path_of(wanted: t.Any, module: str) -> str | None:

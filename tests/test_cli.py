@@ -910,6 +910,20 @@ def test_app_run_serves(app, served, capsys):
     assert "Serving asyncflask app 'shown'" in capsys.readouterr().out
 
 
+def test_app_run_takes_what_werkzeugs_server_takes(app, served, capsys):
+    app.run(reloader_interval=2, reloader_type="auto", static_files=None, processes=1)
+    assert served[0][1]["reload_delay"] == 2
+    assert "Ignoring" not in capsys.readouterr().err
+    app.run(debug=True, use_reloader=False, use_debugger=False, passthrough_errors=True)
+    assert served[1][0] is app
+    assert "only Werkzeug's server knows: 'passthrough_errors'" in capsys.readouterr().err
+
+
+def test_app_run_without_consoles_has_no_debugger(app, served):
+    app.run(debug=True, use_reloader=False, use_evalex=False)
+    assert served[0][0] is app
+
+
 def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     app.run()
