@@ -264,25 +264,15 @@ def finish(value: t.Any) -> t.Any:
     """
     if not inspect.isawaitable(value):
         return value
-    result, leaving = run_awaitable(_await_within(click.get_current_context(silent=True), value))
-    if leaving is not None:
-        raise leaving
-    return result
+    return run_awaitable(_await_within(click.get_current_context(silent=True), value))
 
 
-async def _await_within(
-    ctx: click.Context | None, awaitable: t.Awaitable[t.Any]
-) -> tuple[t.Any, BaseException | None]:
-    """Await on the loop what belongs to a command, and give its result or how it left."""
-    try:
-        if ctx is None:
-            return await awaitable, None
-        with _entered(ctx):
-            return await awaitable, None
-    except (SystemExit, KeyboardInterrupt) as leaving:
-        # Raised here it would stop the loop, which others need; the teardown of the
-        # application's context, for one.
-        return None, leaving
+async def _await_within(ctx: click.Context | None, awaitable: t.Awaitable[t.Any]) -> t.Any:
+    """Await on the loop what belongs to a command."""
+    if ctx is None:
+        return await awaitable
+    with _entered(ctx):
+        return await awaitable
 
 
 @contextlib.contextmanager

@@ -766,6 +766,7 @@ def test_there_is_no_debugger_with_several_workers(runner, project, served):
     project(hello=HELLO)
     result = runner.invoke(cli, ["-A", "hello", "--debug", "run", "--workers", "2"])
     assert (served[0][1]["workers"], result.exit_code) == (2, 0)
+    assert "reload" not in served[0][1]
     assert "there must be one" in result.stderr
 
     from asyncflask.reloader import make_app
