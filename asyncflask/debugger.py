@@ -12,8 +12,11 @@ import contextvars
 import inspect
 import itertools
 import re
+import threading
 import typing as t
 from collections import deque
+from ctypes import c_ubyte
+from multiprocessing.sharedctypes import Synchronized
 
 import click
 from werkzeug.datastructures import MIMEAccept
@@ -86,6 +89,9 @@ class Consoles(DebuggedApplication):
         # Told by announce(); Werkzeug waits for its own reloader.
         super().__init__(t.cast(t.Any, app), evalex=True, pin_logging=False)
         self.pin_logging = True
+        # Werkzeug's is shared by processes; of one that a signal ends the semaphore would be left.
+        lock = t.cast(t.Any, threading.RLock())
+        self._failed_pin_auth = t.cast(t.Any, Synchronized(c_ubyte(0), lock))
         self._numbers = itertools.count(1)
         self._errors: deque[list[int]] = deque()
         self._variables: dict[int, contextvars.Context | None] = {}
@@ -139,7 +145,7 @@ class Consoles(DebuggedApplication):
 
     def takes(self, scope: Scope) -> bool:
         """Tell whether a request is for the debugger."""
-        if b"__debugger__=yes" in scope.get("query_string", b""):
+        if b"__debugger__=yes" in scope.get("query_string", b"").split(b"&"):
             return True
         return route_path(scope)[1] == self.console_path
 

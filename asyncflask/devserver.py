@@ -19,8 +19,10 @@ from .discovery import ScriptInfo
 from .flask_alias import is_installed_as_flask
 from .helpers import get_debug_flag
 from .reloader import equip
+from .reloader import find_script
 from .reloader import PROCESS_VARIABLE
 from .reloader import run_processes
+from .reloader import serve_script
 
 if t.TYPE_CHECKING:
     import ssl
@@ -28,9 +30,21 @@ if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from .app import Flask
+    from .reloader import Script
 
 #: Says that app.run() is not to serve: a command of the program imports the application.
 FROM_COMMAND_VARIABLE = "FLASK_RUN_FROM_CLI"
+#: What a host begins with that is the path of a socket; Werkzeug's.
+_UNIX: t.Final = "unix://"
+#: Options of Werkzeug's server that have no counterpart, with their defaults.
+_WERKZEUGS: t.Final = {
+    "use_evalex": True,
+    "reloader_type": "auto",
+    "processes": 1,
+    "request_handler": None,
+    "static_files": None,
+    "passthrough_errors": False,
+}
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
@@ -224,16 +238,17 @@ def run_app(
 
     It does nothing when the script is imported by a command of ``asyncflask``.
 
-    :param use_reloader: whether to restart when code changes; default: in debug mode. The script
-        must have the application in a global variable for that.
+    :param use_reloader: whether to run the script again when code changes; default: in debug mode.
     :param use_debugger: whether errors are shown in Werkzeug's interactive debugger; default: in
         debug mode. There is none outside of debug mode, nor with several workers.
     :param threaded: whether sync views run on several threads.
     :param ssl_context: a pair of files, ``"adhoc"``, or an ``SSLContext``.
     :param extra_files: more files to watch.
     :param exclude_patterns: patterns of files not to watch.
-    :param options: for :func:`uvicorn.run`.
+    :param options: for :func:`uvicorn.run`; those of Werkzeug's server are translated or left out.
     """
+    if serve_script(app):
+        return
     if os.environ.get(FROM_COMMAND_VARIABLE) == "true":
         if PROCESS_VARIABLE not in os.environ:
             _show_notice("Ignoring app.run(): a command is running. Guard it with 'if __name__'.")
@@ -247,10 +262,14 @@ def run_app(
         options = {"ssl_context": ssl_context, "threaded": threaded, **options}
         other(host, port, app, use_reloader=use_reloader, use_debugger=use_debugger, **options)
         return
+    # A page without consoles is not worth the risk of one that has them after all.
+    use_debugger = use_debugger and options.pop("use_evalex", True)
+    _leave_out_werkzeugs(options)
     _serve(
         app,
         _path_of(app, "__main__"),
         ssl_context,
+        script=find_script() if use_reloader else None,
         reload=use_reloader,
         debugger=use_debugger,
         threaded=threaded,
@@ -272,6 +291,20 @@ def _other_server() -> t.Callable[..., t.Any] | None:
     return None if own else run_simple
 
 
+def _leave_out_werkzeugs(options: dict[str, t.Any]) -> None:
+    """Drop the options that uvicorn does not know, and tell of those that would change much."""
+    interval = options.pop("reloader_interval", None)
+    if interval is not None:
+        options["reload_delay"] = interval
+    ignored = [
+        repr(name)
+        for name, default in _WERKZEUGS.items()
+        if options.pop(name, default) not in (default, None)
+    ]
+    if ignored:
+        _show_notice(f"Ignoring what only Werkzeug's server knows: {', '.join(ignored)}.")
+
+
 def _path_of(wanted: t.Any, module: str) -> str | None:
     """Tell which global variable has an application or a factory, as ``--app`` would."""
     names = vars(sys.modules[module]) if module in sys.modules else {}
@@ -289,6 +322,7 @@ def _serve(
     import_path: str | None,
     cert: t.Any,
     *,
+    script: Script | None = None,
     reload: bool,
     debugger: bool,
     threaded: bool,
@@ -300,29 +334,36 @@ def _serve(
 
     :param import_path: where another process finds the application, ``""`` if it is to look in
         the usual places; ``None`` if it cannot.
+    :param script: what is run again when code changes, in place of an import.
     """
     options = {"interface": "asgi3", **options}
     workers = options.pop("workers", None) or 1
-    if (reload or workers > 1) and (obstacle := _obstacle_to_processes(import_path, cert)):
+    target = import_path if script is None else script["path"]
+    if (reload or workers > 1) and (obstacle := _obstacle_to_processes(target, cert)):
         _show_notice(f"{'Not reloading' if reload else 'One process'}: {obstacle}.")
         reload, workers = False, 1
     if debugger and (obstacle := _obstacle_to_debugging(app, workers)):
         _show_notice(f"No debugger: {obstacle}.")
         debugger = False
     debugged_at = options["host"] if debugger else None
-    if not {"uds", "fd"} & options.keys():
+    if options["host"].startswith(_UNIX):
+        options["uds"] = options["host"].removeprefix(_UNIX)
+        _show_address(app, options["host"])
+    elif not {"uds", "fd"} & options.keys():
         _check_port(options["host"], options["port"])
-        _show_address(app, cert, options["host"], options["port"])
+        _show_address(app, _address(cert, options["host"], options["port"]))
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
-        if import_path is None or not (reload or workers > 1):
+        if not (reload or workers > 1):
             _serve_here(equip(app, threaded, debugged_at), cert, options)
             return
-        # Importing the application there must not start a server either.
-        os.environ[FROM_COMMAND_VARIABLE] = "true"
+        if script is None:
+            # Importing the application there must not start a server either.
+            os.environ[FROM_COMMAND_VARIABLE] = "true"
         run_processes(
             app,
             import_path,
+            script=script,
             threaded=threaded,
             debugged_at=debugged_at,
             extra_files=extra_files,
@@ -347,6 +388,9 @@ def _check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except OverflowError:
+            click.echo(f"{port} is not a port: they go from 0 to 65535.", err=True)
+            sys.exit(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 click.echo(
@@ -357,10 +401,13 @@ def _check_port(host: str, port: int) -> None:
                 sys.exit(1)
 
 
-def _show_address(app: Flask, cert: t.Any, host: str, port: int) -> None:
+def _address(cert: t.Any, host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
     url = f"{'https' if cert else 'http'}://{name}"
-    where = f"{url}:{port}" if port else f"a free port of {url}"
+    return f"{url}:{port}" if port else f"a free port of {url}"
+
+
+def _show_address(app: Flask, where: str) -> None:
     click.echo(f" * Development server on {where}; in production: {_production_command(app)}")
 
 
@@ -410,4 +457,6 @@ def _serve_here(app: ASGIApp, cert: t.Any, options: dict[str, t.Any]) -> None:
     config = uvicorn.Config(app, **options)
     config.load()
     config.ssl = cert
-    uvicorn.Server(config).run()
+    # As uvicorn.run() does.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

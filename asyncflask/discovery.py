@@ -121,8 +121,11 @@ def _parse_app_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
         raise NoAppException(f"The function in {app_name!r} must be a plain name.")
     try:
         args = [ast.literal_eval(arg) for arg in node.args]
-        kwargs = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
-    except ValueError:
+        kwargs: dict[str, t.Any] = {}
+        for word in node.keywords:
+            value = ast.literal_eval(word.value)
+            kwargs |= value if word.arg is None else {word.arg: value}
+    except (TypeError, ValueError):
         raise NoAppException(f"The arguments in {app_name!r} must be literal values.") from None
     return node.func.id, args, kwargs
 
@@ -261,25 +264,15 @@ def finish(value: t.Any) -> t.Any:
     """
     if not inspect.isawaitable(value):
         return value
-    result, leaving = run_awaitable(_await_within(click.get_current_context(silent=True), value))
-    if leaving is not None:
-        raise leaving
-    return result
+    return run_awaitable(_await_within(click.get_current_context(silent=True), value))
 
 
-async def _await_within(
-    ctx: click.Context | None, awaitable: t.Awaitable[t.Any]
-) -> tuple[t.Any, BaseException | None]:
-    """Await on the loop what belongs to a command, and give its result or how it left."""
-    try:
-        if ctx is None:
-            return await awaitable, None
-        with _entered(ctx):
-            return await awaitable, None
-    except (SystemExit, KeyboardInterrupt) as leaving:
-        # Raised here it would stop the loop, which others need; the teardown of the
-        # application's context, for one.
-        return None, leaving
+async def _await_within(ctx: click.Context | None, awaitable: t.Awaitable[t.Any]) -> t.Any:
+    """Await on the loop what belongs to a command."""
+    if ctx is None:
+        return await awaitable
+    with _entered(ctx):
+        return await awaitable
 
 
 @contextlib.contextmanager

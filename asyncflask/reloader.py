@@ -23,11 +23,21 @@ if t.TYPE_CHECKING:
 #: Tells the processes which application to load, and how.
 PROCESS_VARIABLE: t.Final = "ASYNCFLASK_PROCESS"
 
+_serve_script: t.Callable[[Flask], None] | None = None
+
+
+class Script(t.TypedDict):
+    """A script to be run again as it was."""
+
+    path: str
+    package: str | None
+
 
 def run_processes(
     app: Flask,
-    import_path: str,
+    import_path: str | None,
     *,
+    script: Script | None = None,
     threaded: bool,
     debugged_at: str | None,
     extra_files: t.Iterable[str],
@@ -37,15 +47,17 @@ def run_processes(
     """Serve in other processes than this one, which watches over them.
 
     :param import_path: where they find the application, ``""`` for the usual places.
+    :param script: what is to be run again instead when code changes, for ``app.run()`` in it.
     :param debugged_at: the host by which the debugger may be reached; ``None`` for no debugger.
     :param options: for :func:`uvicorn.run`; ``reload`` or ``workers`` among them.
     """
-    import uvicorn
+    from .processes import supervise
 
     if options.get("reload"):
         options = {**options, **_reload_options(app, extra_files, exclude_patterns)}
     settings = {
         "app": import_path,
+        "script": script,
         "threaded": threaded,
         "debugged_at": debugged_at,
         "as_flask": is_installed_as_flask(),
@@ -54,7 +66,7 @@ def run_processes(
     os.environ[PROCESS_VARIABLE] = json.dumps(settings)
     os.environ["FLASK_DEBUG"] = "1" if app.debug else "0"
     with _another_main():
-        uvicorn.run(f"{__name__}:make_app", factory=True, **options)
+        supervise(f"{__name__}:make_app", exclude_patterns, **options)
 
 
 @contextlib.contextmanager
@@ -106,14 +118,69 @@ def make_app() -> ASGIApp:
         install_as_flask()
     try:
         app = ScriptInfo(app_import_path=settings["app"]).load_app()
-    except Exception:
+    except (Exception, SystemExit):
         if not settings["reload"]:
             raise
-        return _make_notice(traceback.format_exc())
+        return make_notice(traceback.format_exc())
     return equip(app, settings["threaded"], settings["debugged_at"])
 
 
-def _make_notice(text: str) -> Flask:
+def load_to_serve(serve: t.Callable[[ASGIApp], None]) -> None:
+    """Load the application, or run the script whose ``app.run()`` tells it, and serve it.
+
+    :param serve: serves until the process is told to stop.
+    """
+    settings = json.loads(os.environ[PROCESS_VARIABLE])
+    if settings["script"] is None:
+        serve(make_app())
+        return
+    served: list[Flask] = []
+
+    def serve_first(app: Flask) -> None:
+        served.append(app)
+        debugged_at = settings["debugged_at"] if app.debug else None
+        serve(equip(app, settings["threaded"], debugged_at))
+
+    global _serve_script
+    _serve_script = serve_first
+    text = "The script came to its end without app.run(): nothing is served.\n"
+    try:
+        _run_script(settings["script"])
+    except (Exception, SystemExit):
+        if served:
+            raise
+        text = traceback.format_exc()
+    if not served:
+        serve(make_notice(text))
+
+
+def serve_script(app: Flask) -> bool:
+    """Serve the application of a script that a reloader runs; tells whether one does."""
+    if _serve_script is None:
+        return False
+    _serve_script(app)
+    return True
+
+
+def find_script() -> Script | None:
+    """Find the script that this process runs; ``None`` if it is no file to be run again."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or not os.path.isfile(path):
+        return None
+    return {"path": os.path.abspath(path), "package": getattr(main, "__package__", None)}
+
+
+def _run_script(script: Script) -> None:
+    main = ModuleType("__main__")
+    main.__file__, main.__package__ = script["path"], script["package"]
+    # It stays there, where pickles and the application's root path are looked up.
+    sys.modules["__main__"] = main
+    with open(script["path"], "rb") as file:
+        exec(compile(file.read(), script["path"], "exec"), vars(main))  # noqa: S102
+
+
+def make_notice(text: str) -> Flask:
     """Make what is served until an application that does not load has been mended."""
     print(text, file=sys.stderr, flush=True)
     shown = text if get_debug_flag() else "The application cannot be loaded: see the terminal.\n"

@@ -120,7 +120,8 @@ def test_type_error_inside_a_factory_is_its_own():
 
 
 @pytest.mark.parametrize(
-    "expression", ["made", "make", "make()", "make( 'x', number = [1, 2], )", " made "]
+    "expression",
+    ["made", "make", "make()", "make( 'x', number = [1, 2], )", " made ", "make(**{'name': 'x'})"],
 )
 def test_find_app_by_string_understands(app, expression):
     def make(name="x", number=(1, 2)):
@@ -139,6 +140,7 @@ def test_find_app_by_string_understands(app, expression):
         ("os.make()", "plain name"),
         ("make(other)", "literal values"),
         ("make(1)", "does not take these arguments"),
+        ("make(**3)", "literal values"),
         ("missing", "has no 'missing'"),
         ("number", "not an application"),
     ],
@@ -599,11 +601,16 @@ def test_shell_runs_the_startup_file(app, runner, no_line_editing, project):
 
 @pytest.fixture
 def served(monkeypatch):
-    """What uvicorn was asked to serve, and how; it serves nothing."""
+    """What was to be served, and how; nothing is."""
     import uvicorn
 
     calls = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append((app, options)))
+
+    def supervise(target, exclude_patterns, **options):
+        calls.append((target, {"exclude_patterns": exclude_patterns, **options}))
+
+    monkeypatch.setattr("asyncflask.processes.supervise", supervise)
     # The usual port may be another program's, and [::1] need not exist.
     monkeypatch.setattr("asyncflask.devserver._check_port", lambda host, port: None)
     return calls
@@ -654,6 +661,27 @@ def test_run_with_an_ssl_context(app, runner, monkeypatch):
     result = runner.invoke(FlaskGroup(create_app=lambda: app), args)
     assert result.exit_code == 0, result.output
     assert served[0].ssl is context
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
+def test_a_stopped_server_with_an_ssl_context_ends_well(app, runner, monkeypatch, error):
+    import uvicorn
+
+    def run(server):
+        if error is not None:
+            raise error
+
+    monkeypatch.setitem(sys.modules, "our_ssl", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), ["run", "--cert", "our_ssl"])
+    assert result.exit_code == 0
+
+
+def test_run_on_a_unix_socket(app, runner, served):
+    args = ["run", "--host", "unix:///tmp/our.sock"]
+    result = runner.invoke(FlaskGroup(create_app=lambda: app), args)
+    assert served[0][1]["uds"] == "/tmp/our.sock"
+    assert "Development server on unix:///tmp/our.sock; in production: " in result.output
 
 
 def test_run_without_threads(app, runner, served):
@@ -738,6 +766,7 @@ def test_there_is_no_debugger_with_several_workers(runner, project, served):
     project(hello=HELLO)
     result = runner.invoke(cli, ["-A", "hello", "--debug", "run", "--workers", "2"])
     assert (served[0][1]["workers"], result.exit_code) == (2, 0)
+    assert "reload" not in served[0][1]
     assert "there must be one" in result.stderr
 
     from asyncflask.reloader import make_app
@@ -764,7 +793,8 @@ def test_run_reloading(runner, project, served):
     assert result.exit_code == 0, result.output
     [(target, options)] = served
     assert target == "asyncflask.reloader:make_app"
-    assert (options["factory"], options["reload"]) == (True, True)
+    assert options["reload"] is True
+    assert options["exclude_patterns"] == ["/abs/*.py", "*/tests/*"]
     assert {str(folder), str(folder / "config")} <= set(options["reload_dirs"])
     assert "settings.toml" in options["reload_includes"]
     assert options["reload_excludes"] == ["abs/*.py", "*/tests/*"]
@@ -881,6 +911,20 @@ def test_app_run_serves(app, served, capsys):
     assert "Serving asyncflask app 'shown'" in capsys.readouterr().out
 
 
+def test_app_run_takes_what_werkzeugs_server_takes(app, served, capsys):
+    app.run(reloader_interval=2, reloader_type="auto", static_files=None, processes=1)
+    assert served[0][1]["reload_delay"] == 2
+    assert "Ignoring" not in capsys.readouterr().err
+    app.run(debug=True, use_reloader=False, use_debugger=False, passthrough_errors=True)
+    assert served[1][0] is app
+    assert "only Werkzeug's server knows: 'passthrough_errors'" in capsys.readouterr().err
+
+
+def test_app_run_without_consoles_has_no_debugger(app, served):
+    app.run(debug=True, use_reloader=False, use_evalex=False)
+    assert served[0][0] is app
+
+
 def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     app.run()
@@ -888,9 +932,15 @@ def test_app_run_does_nothing_under_a_command(app, served, monkeypatch, capsys):
     assert "Ignoring app.run()" in capsys.readouterr().err
 
 
-def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
-    monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
+@pytest.fixture
+def main_script(monkeypatch, project):
+    """The file of the script that runs, as far as anyone can see."""
+    path = project(script="") / "script.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(path), raising=False)
+    return path
+
+
+def test_app_run_has_its_script_reloaded(app, served, monkeypatch, main_script):
     for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_PROCESS"):
         # To be taken back, though it is run() that sets it.
         monkeypatch.setenv(name, "")
@@ -899,12 +949,24 @@ def test_app_run_reloads_from_a_global_of_the_script(app, served, monkeypatch):
     assert target == "asyncflask.reloader:make_app"
     assert options["reload"] is True
     settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
-    assert settings["app"] == f"{os.path.abspath('script.py')}:shown_app"
+    assert settings["script"]["path"] == str(main_script)
     assert settings["debugged_at"] == "127.0.0.1"
     assert os.environ["FLASK_DEBUG"] == "1"
 
 
-def test_app_run_does_not_reload_a_local_application(app, served, capsys):
+def test_app_run_has_workers_import_a_global_of_the_script(app, served, monkeypatch, main_script):
+    monkeypatch.setattr(sys.modules["__main__"], "shown_app", app, raising=False)
+    for name in ("FLASK_RUN_FROM_CLI", "FLASK_DEBUG", "ASYNCFLASK_PROCESS"):
+        monkeypatch.setenv(name, "")
+    app.run(workers=2)
+    assert served[0][1]["workers"] == 2
+    settings = json.loads(os.environ["ASYNCFLASK_PROCESS"])
+    assert (settings["app"], settings["script"]) == (f"{main_script}:shown_app", None)
+
+
+def test_app_run_does_not_reload_without_a_script(app, served, capsys, monkeypatch):
+    # As in an interactive session.
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
     app.run(use_reloader=True, use_debugger=True)
     assert served[0][0] is app
     error = capsys.readouterr().err

@@ -146,6 +146,7 @@ async def test_what_is_no_error_is_answered_as_ever() -> None:
     app.get("/handled", endpoint="handled")(lambda: {}["missing"])
     debugger = debugged(app)
     assert (await fetch(debugger, "GET", "/fine")).text == "fine"
+    assert (await fetch(debugger, "GET", "/fine?of=x__debugger__=yes")).text == "fine"
     assert (await fetch(debugger, "GET", "/missing/page")).status == 404
     assert (await fetch(debugger, "GET", "/handled")).status == 418
     app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import os
 import re
@@ -11,15 +9,12 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from tests.kit.server import LIMIT
 from tests.kit.server import NotServing
-from tests.kit.server import PAUSE
 from tests.kit.server import ROOT
 from tests.kit.server import running
 from tests.kit.server import Server
@@ -333,6 +328,13 @@ def test_port_that_is_taken(tmp_path: Path, options: list[str]) -> None:
     assert "startup" not in result.stderr
 
 
+def test_port_that_is_none(tmp_path: Path) -> None:
+    write(tmp_path, served=SERVED)
+    result = run(tmp_path, "--app", "served", "run", "-p", "99999")
+    assert result.returncode == 1
+    assert result.stderr == "99999 is not a port: they go from 0 to 65535.\n"
+
+
 def test_run_takes_its_options_from_the_environment(tmp_path: Path) -> None:
     write(tmp_path, served=SERVED)
     (tmp_path / ".env").write_text("FLASK_APP=served\nFLASK_RUN_PORT=0\nFLASK_DEBUG=1\n")
@@ -357,58 +359,6 @@ def test_workers_and_reloading_exclude_each_other(tmp_path: Path) -> None:
     result = run(tmp_path, "--app", "served", "run", "--reload", "--workers", "2")
     assert result.returncode == 2
     assert "--reload" in result.stderr and "--workers" in result.stderr
-
-
-def change(server: Server, file: Path, text: str, expected: str) -> None:
-    """Change a file until its effect is seen: the first time the reloader may not watch yet."""
-    answer = ""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        # At once, so that nobody reads the half of it.
-        new = file.with_suffix(".new")
-        new.write_text(textwrap.dedent(text), encoding="utf-8")
-        new.replace(file)
-        again = time.monotonic() + 1.0
-        while time.monotonic() < again:
-            # It is refused or cut off while one process goes and the next one comes.
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                answer = server.get("/any/thing")
-            if expected in answer:
-                return
-            time.sleep(PAUSE)
-    raise AssertionError(f"{answer!r} is not {expected!r}:\n{server.output}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [[PROGRAM, "--as-flask", "--app", "served", "run", "--debug", "-p", "0"], ["served.py"]],
-    ids=["command", "script"],
-)
-def test_reloader_survives_what_cannot_be_imported(tmp_path: Path, command: list[str]) -> None:
-    text = SERVED + "\n    if __name__ == '__main__': app.run(port=0, debug=True)\n"
-    write(tmp_path, served=text)
-    with running(command, str(tmp_path)) as server:
-        file = tmp_path / "served.py"
-        assert server.get("/") == "first"
-        change(server, file, "import not_there\n" + textwrap.dedent(text), "named 'not_there'")
-        assert "No module named 'not_there'" in server.output
-        change(server, file, "def broken(:\n" + textwrap.dedent(text), "SyntaxError")
-        change(server, file, text.replace('"first"', '"mended"'), "mended")
-
-
-@pytest.mark.slow
-def test_reloader_watches_extra_files(tmp_path: Path) -> None:
-    text = SERVED.replace('return "first"', "return text").replace(
-        "import os\n", "import os\n    text = open('text.toml').read()\n"
-    )
-    write(tmp_path, served=text)
-    file = tmp_path / "text.toml"
-    file.write_text("first")
-    args = ["--app", "served", "run", "--reload", "-p", "0", "--extra-files", "text.toml"]
-    with started(tmp_path, *args) as server:
-        assert server.get("/") == "first"
-        change(server, file, "changed", "changed")
 
 
 def test_workers_serve_an_unchanged_application(tmp_path: Path) -> None:
