@@ -8,12 +8,15 @@ import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.datastructures import Headers
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.utils import cached_property
 
+from .adapters.environ import cookie_header
 from .adapters.environ import environ_from_scope
 from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
+from .cookies import parse_cookies
 from .tolerance import decode_query
 from .tolerance import parse_query
 from .tolerance import TolerantRequest
@@ -138,6 +141,17 @@ class RequestHead(TolerantRequest):
         """The request's headers, read-only."""
         return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
 
+    @cached_property
+    def cookies(self) -> ImmutableMultiDict[str, str]:
+        """The cookies that came with the request."""
+        scope = self.scope
+        if scope is None or "headers" in vars(self) or type(self).headers is not _plain_headers:
+            header = ";".join(self.headers.getlist("Cookie"))
+        else:
+            header = cookie_header(scope)
+        cls = t.cast("type[ImmutableMultiDict[str, str]]", self.dict_storage_class)
+        return t.cast("ImmutableMultiDict[str, str]", parse_cookies(header, cls))
+
     # What Werkzeug sets at once is for most requests made for nothing.
 
     @functools.cached_property
@@ -225,6 +239,9 @@ class RequestHead(TolerantRequest):
             names.append(name)
             name = name.rpartition(".")[0]
         return names
+
+
+_plain_headers: t.Final = RequestHead.headers
 
 
 def _text_of(path: str) -> str:

@@ -11,7 +11,6 @@ from datetime import datetime
 from datetime import UTC
 
 from itsdangerous import BadSignature
-from itsdangerous import URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
 
 from .json.tag import TaggedJSONSerializer
@@ -19,8 +18,11 @@ from .lanes import colour_of
 from .lanes import INLINE
 from .lanes import inline
 from .lanes import SYNC
+from .signing import KeptSerializer
 
 if t.TYPE_CHECKING:
+    from itsdangerous import URLSafeTimedSerializer
+
     from .app import Flask
     from .wrappers import Request
     from .wrappers import Response
@@ -311,15 +313,15 @@ class SecureCookieSessionInterface(SessionInterface):
         :param response: gets the cookie, and ``Vary: Cookie`` wherever the session had a part.
         """
         if session.accessed:
-            response.vary.add("Cookie")
+            _vary_by_cookie(response)
         if not session:
             if session.modified:
                 name, options = self.get_cookie_name(app), self._cookie_options(app)
                 response.delete_cookie(name, **options)
-                response.vary.add("Cookie")
+                _vary_by_cookie(response)
         elif self.should_set_cookie(app, session):
             self._set_cookie(app, session, response)
-            response.vary.add("Cookie")
+            _vary_by_cookie(response)
 
     def _set_cookie(self, app: Flask, session: SessionMixin, response: Response) -> None:
         serializer = self.get_signing_serializer(app)
@@ -347,12 +349,20 @@ def _make_serializer(
     key_derivation: str,
     digest_method: t.Any,
 ) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
+    return KeptSerializer(
         keys,
         salt=salt,
         serializer=serializer,
         signer_kwargs={"key_derivation": key_derivation, "digest_method": digest_method},
     )
+
+
+def _vary_by_cookie(response: Response) -> None:
+    given = response.headers.getlist("Vary")
+    if not given:
+        response.headers.add("Vary", "Cookie")
+    elif given[0] != "Cookie":
+        response.vary.add("Cookie")
 
 
 def _has_sync_code(cls: type) -> bool:

@@ -29,7 +29,7 @@ async def send_whole(
     if method == "HEAD" or status in wire.BODILESS:
         wire.declared_length(headers)
         body = b""
-    elif headers[-1:] != [(b"content-length", b"%d" % len(body))]:
+    elif (b"content-length", b"%d" % len(body)) not in headers:
         wire.check_length(headers, body)
     try:
         await send({"type": "http.response.start", "status": status, "headers": headers})
