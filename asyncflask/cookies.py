@@ -7,6 +7,7 @@ import re
 import typing as t
 from datetime import datetime
 
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.http import dump_cookie
 from werkzeug.http import http_date
 from werkzeug.sansio.http import parse_cookie
@@ -31,7 +32,15 @@ def parse_cookies(header: str, cls: type[MultiDict[str, str]]) -> MultiDict[str,
     if not _are_plain(header):
         return parse_cookie(header, cls)
     pairs = [pair.partition("=") for pair in header.split("; ")]
-    return cls([(name, value) for name, _, value in pairs])
+    if cls is not ImmutableMultiDict:
+        return cls([(name, value) for name, _, value in pairs])
+    # A dict of lists, as whose values its own methods show the first of each.
+    lists: dict[str, list[str]] = {}
+    for name, _, value in pairs:
+        lists.setdefault(name, []).append(value)
+    cookies: MultiDict[str, str] = cls()
+    dict.update(cookies, lists)
+    return cookies
 
 
 def plain_cookie(

@@ -389,7 +389,9 @@ class RequestContext(_Context):
 
         :raises RuntimeError: before the context was pushed.
         """
-        session = self._session
+        session = self._stored_session
+        if session is None:
+            session = self._session
         if session is None:
             raise RuntimeError(
                 "The session has not yet been opened: push the request context before using it."
@@ -594,17 +596,19 @@ class RequestContext(_Context):
             self.app.log_exception((type(error), error, error.__traceback__))
 
     def may_save_session(self) -> bool:
-        """Tell whether the session was opened, or came with the request."""
+        """Tell whether the session was opened, or may be one that is sent again."""
         if self._stored_session is not None:
             return True
-        raw = self.request.raw_headers
-        return "HTTP_COOKIE" in self.request.environ if raw is None else b"cookie" in raw
+        if not self.request.has_header(b"cookie"):
+            return False
+        may_refresh = getattr(self.app.session_interface, "_may_refresh", None)
+        return may_refresh is None or may_refresh(self.app, self.request)
 
     def session_to_save(self) -> SessionMixin | None:
         """Give the session if there may be something to save.
 
-        One that nobody has opened is opened if a cookie came: it may be permanent, and those
-        are sent again with each response.
+        One that nobody has opened is opened if a cookie came that may be its own: it may be
+        permanent, and those are sent again with each response.
         """
         session = self._session if self.may_save_session() else None
         if session is None or self.app.session_interface.is_null_session(session):

@@ -149,8 +149,7 @@ class RequestHead(TolerantRequest):
             header = ";".join(self.headers.getlist("Cookie"))
         else:
             header = cookie_header(scope)
-        cls = t.cast("type[ImmutableMultiDict[str, str]]", self.dict_storage_class)
-        return t.cast("ImmutableMultiDict[str, str]", parse_cookies(header, cls))
+        return parse_cookies(header, self.dict_storage_class)  # type: ignore[return-value]
 
     # What Werkzeug sets at once is for most requests made for nothing.
 

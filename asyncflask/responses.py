@@ -94,15 +94,18 @@ class Response(ResponseBase):
     @property
     def headers(self) -> Headers:
         """The headers, made when somebody looks at them."""
-        if self._untouched is not None:
-            content_type, length = self._untouched
-            headers = self.headers = Headers()
-            # Checked when they were made.
-            headers._list += (content_type, ("Content-Length", str(length)))
-        elif self._headers is None:
-            # Made by Werkzeug's class, of which force_type() has made this one.
-            self._headers = vars(self).pop("headers")
-        return t.cast(Headers, self._headers)
+        headers = self._headers
+        if headers is None:
+            if self._untouched is None:
+                # Made by Werkzeug's class, of which force_type() has made this one.
+                headers = vars(self).pop("headers")
+            else:
+                content_type, length = self._untouched
+                headers = Headers()
+                # Checked when they were made.
+                headers._list += (content_type, ("Content-Length", str(length)))
+            self.headers = headers
+        return headers
 
     @headers.setter
     def headers(self, value: Headers) -> None:
@@ -114,7 +117,7 @@ class Response(ResponseBase):
         """Bytes of a cookie above which a warning is shown; ``MAX_COOKIE_SIZE``."""
         context = _cv_app.get(None)
         if context is not None:
-            return t.cast(int, context.app.config["MAX_COOKIE_SIZE"])
+            return context.app.config["MAX_COOKIE_SIZE"]  # type: ignore[no-any-return]
         return super().max_cookie_size
 
     def set_cookie(

@@ -38,6 +38,7 @@ from werkzeug.http import parse_date
 from . import _is_replaced
 from . import dumps
 from . import loads
+from .provider import _loads
 
 
 class JSONTag:
@@ -275,7 +276,7 @@ class TaggedJSONSerializer:
 
     def tag(self, value: t.Any) -> t.Any:
         """Turn a value into plain JSON with tags; the first tag in the order that fits does it."""
-        if self.order == self._stock:
+        if self._is_stock():
             # What none of those tags changes.
             if type(value) in _SCALARS:
                 return value
@@ -286,6 +287,9 @@ class TaggedJSONSerializer:
             if tag.check(value):
                 return tag.tag(value)
         return value
+
+    def _is_stock(self) -> bool:
+        return self.order == self._stock
 
     def untag(self, value: dict[str, t.Any]) -> t.Any:
         """Turn a tagged object back into the value it stands for; any other dict stays."""
@@ -305,10 +309,12 @@ class TaggedJSONSerializer:
         :raises ValueError: if the text is not valid JSON, or nested too deep to be read.
         """
         try:
-            data = loads(value)
-            if value.find("{", 1) < 0 and "[" not in value and not _is_replaced():
+            if _is_replaced():
+                return self._untag_deep(loads(value))
+            data = _loads(value)
+            if value.find("{", 1) < 0 and "[" not in value:
                 # One object of plain values, or one of those.
-                return self.untag(data) if isinstance(data, dict) else data
+                return self.untag(data) if type(data) is dict else data
             return self._untag_deep(data)
         except RecursionError as error:
             raise ValueError("The tagged JSON is nested too deep to be read.") from error

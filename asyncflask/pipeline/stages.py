@@ -161,13 +161,17 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         and not ctx._after_request_functions
         and not ctx.deferred
         and not request_finished.receivers
-        and not ctx.may_save_session()
         and (type(rv) is str or not returns.runs_user_code(rv))
     ):
         # What finalize() would do, without its waits.
         if type(rv) is str:
-            return app.response_class(rv)
-        return returns.make_response(app, ctx.request, rv)
+            response = app.response_class(rv)
+        else:
+            response = returns.make_response(app, ctx.request, rv)
+        session = ctx.session_to_save()
+        if session is not None:
+            await call(lane, app._session_stages[1], app, session, response)
+        return response
     return await _finalize_step(app, ctx, lane, rv)
 
 
