@@ -105,9 +105,7 @@ class ConfigAttribute(t.Generic[T]):
         if obj is None:
             return self
         value = obj.config[self.__name__]
-        if self.get_converter is None:
-            return t.cast(T, value)
-        return self.get_converter(value)
+        return value if self.get_converter is None else self.get_converter(value)
 
     def __set__(self, obj: App, value: t.Any) -> None:
         obj.config[self.__name__] = value

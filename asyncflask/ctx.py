@@ -391,7 +391,9 @@ class RequestContext(_Context):
 
         :raises RuntimeError: before the context was pushed.
         """
-        session = self._session
+        session = self._stored_session
+        if session is None:
+            session = self._session
         if session is None:
             raise RuntimeError(
                 "The session has not yet been opened: push the request context before using it."
@@ -602,14 +604,19 @@ class RequestContext(_Context):
             self.app.log_exception((type(error), error, error.__traceback__))
 
     def may_save_session(self) -> bool:
-        """Tell whether the session was opened, or came with the request."""
-        return self._stored_session is not None or self.request.has_cookies
+        """Tell whether the session was opened, or may be one that is sent again."""
+        if self._stored_session is not None:
+            return True
+        if not self.request.has_cookies:
+            return False
+        may_refresh = getattr(self.app.session_interface, "_may_refresh", None)
+        return may_refresh is None or may_refresh(self.app, self.request)
 
     def session_to_save(self) -> SessionMixin | None:
         """Give the session where :meth:`may_save_session` is true, if there is one to save.
 
-        One that nobody has opened is opened if a cookie came: it may be permanent, and those
-        are sent again with each response.
+        One that nobody has opened is opened if a cookie came that may be its own: it may be
+        permanent, and those are sent again with each response.
         """
         session = self._session
         if session is None or self.app.session_interface.is_null_session(session):

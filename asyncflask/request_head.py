@@ -8,13 +8,16 @@ import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.datastructures import Headers
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
+from .adapters.environ import cookie_header
 from .adapters.environ import environ_from_scope
 from .adapters.environ import route_path
 from .adapters.environ import ScopeHeaders
+from .cookies import parse_cookies
 from .tolerance import decode_query
 from .tolerance import parse_query
 from .tolerance import TolerantRequest
@@ -59,7 +62,7 @@ class RequestHead(TolerantRequest):
     shallow = False
 
     _single_headers: dict[bytes, bytes] | None = None
-    _parsed_content_type: tuple[str, dict[str, str]] | None = None
+    _parsed_content_type: tuple[str, dict[str, str]] | None = None  # type: ignore[assignment]
     _closes = False
     """Whether there is anything to close."""
 
@@ -142,6 +145,18 @@ class RequestHead(TolerantRequest):
     def headers(self) -> Headers:
         """The request's headers, read-only."""
         return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
+
+    @cached_property
+    def cookies(self) -> ImmutableMultiDict[str, str]:
+        """The cookies that came with the request."""
+        scope = self.scope
+        if scope is None or "headers" in vars(self) or type(self).headers is not _plain_headers:
+            header = ";".join(self.headers.getlist("Cookie"))
+        else:
+            header = cookie_header(scope)
+        return parse_cookies(header, self.dict_storage_class)  # type: ignore[return-value]
+
+    # What Werkzeug sets at once is for most requests made for nothing.
 
     @functools.cached_property
     def has_cookies(self) -> bool:
@@ -253,6 +268,9 @@ class RequestHead(TolerantRequest):
             names.append(name)
             name = name.rpartition(".")[0]
         return names
+
+
+_plain_headers: t.Final = RequestHead.headers
 
 
 def _text_of(path: str) -> str:

@@ -9,7 +9,8 @@ from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as ResponseBase
 
 from . import json
-from .globals import current_app
+from .cookies import plain_cookie
+from .globals import _cv_app
 from .lanes import iterate_async
 from .lanes import runs_on_loop
 from .tolerance import with_valid_dates
@@ -17,6 +18,8 @@ from .tolerance import with_valid_dates
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping
+    from datetime import datetime
+    from datetime import timedelta
     from http import HTTPStatus
 
     from _typeshed.wsgi import WSGIEnvironment
@@ -91,13 +94,18 @@ class Response(ResponseBase):
     @property
     def headers(self) -> Headers:
         """The headers, made when somebody looks at them."""
-        if self._untouched is not None:
-            content_type, length = self._untouched
-            self.headers = Headers([content_type, ("Content-Length", str(length))])
-        elif self._headers is None:
-            # Made by Werkzeug's class, of which force_type() has made this one.
-            self._headers = vars(self).pop("headers")
-        return t.cast(Headers, self._headers)
+        headers = self._headers
+        if headers is None:
+            if self._untouched is None:
+                # Made by Werkzeug's class, of which force_type() has made this one.
+                headers = vars(self).pop("headers")
+            else:
+                content_type, length = self._untouched
+                headers = Headers()
+                # Checked when they were made.
+                headers._list += (content_type, ("Content-Length", str(length)))
+            self.headers = headers
+        return headers
 
     @headers.setter
     def headers(self, value: Headers) -> None:
@@ -107,9 +115,39 @@ class Response(ResponseBase):
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
         """Bytes of a cookie above which a warning is shown; ``MAX_COOKIE_SIZE``."""
-        if current_app:
-            return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
+        context = _cv_app.get(None)
+        if context is not None:
+            return context.app.config["MAX_COOKIE_SIZE"]  # type: ignore[no-any-return]
         return super().max_cookie_size
+
+    def set_cookie(
+        self,
+        key: str,
+        value: str = "",
+        max_age: timedelta | int | None = None,
+        expires: str | datetime | int | float | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: str | None = None,
+        partitioned: bool = False,
+    ) -> None:
+        """Set a cookie, with a warning if it is larger than :attr:`max_cookie_size`.
+
+        :param max_age: seconds it is kept; with neither this nor *expires* the browser drops it
+            when it is closed.
+        :param path: where below the host it is sent to.
+        :param domain: whose subdomains get it too; by default only the very host that set it.
+        :param samesite: ``Strict``, ``Lax`` or ``None``, as text.
+        """
+        attributes = (path, domain, secure, httponly, samesite, partitioned)
+        text = plain_cookie(key, value, expires, *attributes) if max_age is None else None
+        limit = self.max_cookie_size
+        if text is None or (limit and len(text) > limit):
+            super().set_cookie(key, value, max_age, expires, *attributes)
+        else:
+            self.headers.add("Set-Cookie", text)
 
     def make_conditional(
         self,

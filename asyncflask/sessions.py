@@ -11,16 +11,20 @@ from datetime import datetime
 from datetime import UTC
 
 from itsdangerous import BadSignature
-from itsdangerous import URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
 
+from . import json
 from .json.tag import TaggedJSONSerializer
 from .lanes import colour_of
 from .lanes import INLINE
 from .lanes import inline
 from .lanes import SYNC
+from .signing import KeptSerializer
+from .signing import may_contain
 
 if t.TYPE_CHECKING:
+    from itsdangerous import URLSafeTimedSerializer
+
     from .app import Flask
     from .wrappers import Request
     from .wrappers import Response
@@ -122,7 +126,7 @@ class SessionInterface:
 
         :param app: the application.
         """
-        return t.cast(str, app.config["SESSION_COOKIE_NAME"])
+        return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Flask) -> str | None:
         """Give the cookie's ``Domain``, from ``SESSION_COOKIE_DOMAIN``.
@@ -130,42 +134,43 @@ class SessionInterface:
         :param app: the application.
         :returns: ``None`` to bind the cookie to the very host that set it.
         """
-        return t.cast("str | None", app.config["SESSION_COOKIE_DOMAIN"])
+        return app.config["SESSION_COOKIE_DOMAIN"]  # type: ignore[no-any-return]
 
     def get_cookie_path(self, app: Flask) -> str:
         """Give the cookie's ``Path``: ``SESSION_COOKIE_PATH``, or else ``APPLICATION_ROOT``.
 
         :param app: the application.
         """
-        return t.cast(str, app.config["SESSION_COOKIE_PATH"] or app.config["APPLICATION_ROOT"])
+        config = app.config
+        return config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"]  # type: ignore[no-any-return]
 
     def get_cookie_httponly(self, app: Flask) -> bool:
         """Tell whether scripts are kept from the cookie, from ``SESSION_COOKIE_HTTPONLY``.
 
         :param app: the application.
         """
-        return t.cast(bool, app.config["SESSION_COOKIE_HTTPONLY"])
+        return app.config["SESSION_COOKIE_HTTPONLY"]  # type: ignore[no-any-return]
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Tell whether the cookie is for HTTPS only, from ``SESSION_COOKIE_SECURE``.
 
         :param app: the application.
         """
-        return t.cast(bool, app.config["SESSION_COOKIE_SECURE"])
+        return app.config["SESSION_COOKIE_SECURE"]  # type: ignore[no-any-return]
 
     def get_cookie_samesite(self, app: Flask) -> str | None:
         """Give the cookie's ``SameSite``, from ``SESSION_COOKIE_SAMESITE``.
 
         :param app: the application.
         """
-        return t.cast("str | None", app.config["SESSION_COOKIE_SAMESITE"])
+        return app.config["SESSION_COOKIE_SAMESITE"]  # type: ignore[no-any-return]
 
     def get_cookie_partitioned(self, app: Flask) -> bool:
         """Tell whether the cookie is ``Partitioned``, from ``SESSION_COOKIE_PARTITIONED``.
 
         :param app: the application.
         """
-        return t.cast(bool, app.config["SESSION_COOKIE_PARTITIONED"])
+        return app.config["SESSION_COOKIE_PARTITIONED"]  # type: ignore[no-any-return]
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
         """Give the moment a permanent session ends.
@@ -310,16 +315,37 @@ class SecureCookieSessionInterface(SessionInterface):
         :param session: the session.
         :param response: gets the cookie, and ``Vary: Cookie`` wherever the session had a part.
         """
-        if session.accessed:
-            response.vary.add("Cookie")
+        varies = session.accessed
+        if varies:
+            _vary_by_cookie(response)
         if not session:
-            if session.modified:
-                name, options = self.get_cookie_name(app), self._cookie_options(app)
-                response.delete_cookie(name, **options)
-                response.vary.add("Cookie")
+            if not session.modified:
+                return
+            name, options = self.get_cookie_name(app), self._cookie_options(app)
+            response.delete_cookie(name, **options)
         elif self.should_set_cookie(app, session):
             self._set_cookie(app, session, response)
-            response.vary.add("Cookie")
+        else:
+            return
+        if not varies:
+            _vary_by_cookie(response)
+
+    def _may_refresh(self, app: Flask, request: Request) -> bool:
+        """Tell whether a session that nobody has looked at may have to be sent again."""
+        if (
+            type(self) is not SecureCookieSessionInterface
+            or not vars(self).keys() <= {"_signing"}
+            or self.session_class is not SecureCookieSession
+            or self.serializer is not session_json_serializer
+            or not session_json_serializer._is_stock()
+            or json._is_replaced()
+        ):
+            return True
+        if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
+            return False
+        cookie = request.cookies.get(self.get_cookie_name(app))
+        # Whoever has signed it, and whether that is so: no other session is sent again.
+        return bool(cookie) and may_contain(t.cast(str, cookie), b"_permanent")
 
     def _set_cookie(self, app: Flask, session: SessionMixin, response: Response) -> None:
         serializer = self.get_signing_serializer(app)
@@ -347,12 +373,20 @@ def _make_serializer(
     key_derivation: str,
     digest_method: t.Any,
 ) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
+    return KeptSerializer(
         keys,
         salt=salt,
         serializer=serializer,
         signer_kwargs={"key_derivation": key_derivation, "digest_method": digest_method},
     )
+
+
+def _vary_by_cookie(response: Response) -> None:
+    given = response.headers.getlist("Vary")
+    if not given:
+        response.headers.add("Vary", "Cookie")
+    elif given[0] != "Cookie":
+        response.vary.add("Cookie")
 
 
 def _has_sync_code(cls: type) -> bool:

@@ -113,6 +113,16 @@ def joined_headers(scope: Scope) -> dict[str, str]:
     }
 
 
+def cookie_header(scope: Scope) -> str:
+    """Give the Cookie header of a scope; repeated ones are joined (RFC 9113, section 8.2.3)."""
+    found = [
+        value
+        for name, value in scope.get("headers", ())
+        if len(name) == 6 and name.lower() == b"cookie"
+    ]
+    return b"; ".join(found).decode("latin-1")
+
+
 def environ_from_scope(scope: Scope, body: Body | None) -> WSGIEnvironment:
     """Make the environ of an HTTP request.
 

@@ -31,6 +31,8 @@ _is_value: t.Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _is_status: t.Final = re.compile(r"[2-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 # RFC 6265, section 4.1.1: what a cookie begins with.
 _is_cookie: t.Final = re.compile(r"[^=;]*[^=;\s][^=;]*=.*").fullmatch
+# What clean_header() would leave as it is.
+_is_plain_cookie: t.Final = re.compile(r"[\w.\-]+=[ -~]*[!-~]", re.ASCII).fullmatch
 
 _LENGTH_DIGITS: t.Final = 19
 """What the length of a response may have: more than that is no file's."""
@@ -354,6 +356,8 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
 
     :raises InvalidHeader: if it cannot be sent.
     """
+    if pair[0] == "Set-Cookie" and _is_plain_cookie(pair[1]):
+        return b"set-cookie", pair[1].encode("ascii")
     name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))

@@ -43,6 +43,19 @@ def loads(text: str | bytes) -> t.Any:
     return json.loads(text, cls=_Decoder)
 
 
+def loads_short(text: str) -> t.Any:
+    """Read a value as :func:`json.loads` does, sooner where nothing is around it.
+
+    :raises ValueError: if it is not valid JSON.
+    :raises RecursionError: if it is nested too deep.
+    """
+    try:
+        value, end = _scan_whole(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else json.loads(text)
+
+
 def _scanner(levels: int) -> _Scan:
     """Make a function that reads a value of a text, and gives it with its end."""
     deeper = _scanner(levels - 1) if levels else _scan_whole

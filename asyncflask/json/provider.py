@@ -217,9 +217,11 @@ class DefaultJSONProvider(JSONProvider):
 
 def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
     try:
-        if len(s) > pieces.LONG and not kwargs:
+        if kwargs:
+            return json.loads(s, **kwargs)
+        if len(s) > pieces.LONG:
             return pieces.loads(s)
-        return json.loads(s, **kwargs)
+        return pieces.loads_short(s) if type(s) is str else json.loads(s)
     except RecursionError as error:
         # Callers take a ValueError for bad input; anything else would be a server error.
         raise ValueError("The JSON data is nested too deep to be read: flatten it.") from error

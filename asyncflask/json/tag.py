@@ -35,8 +35,10 @@ from markupsafe import Markup
 from werkzeug.http import http_date
 from werkzeug.http import parse_date
 
+from . import _is_replaced
 from . import dumps
 from . import loads
+from .provider import _loads
 
 
 class JSONTag:
@@ -228,7 +230,7 @@ class TaggedJSONSerializer:
     (in UTC and whole seconds).
     """
 
-    __slots__ = ("tags", "order")
+    __slots__ = ("tags", "order", "_stock")
 
     #: The tags that every new serializer registers, in this order.
     default_tags: t.ClassVar[list[type[JSONTag]]] = [
@@ -249,6 +251,7 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for tag_class in self.default_tags:
             self.register(tag_class)
+        self._stock = [*self.order] if [*map(type, self.order)] == _STOCK else None
 
     def register(
         self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
@@ -273,10 +276,20 @@ class TaggedJSONSerializer:
 
     def tag(self, value: t.Any) -> t.Any:
         """Turn a value into plain JSON with tags; the first tag in the order that fits does it."""
+        if self._is_stock():
+            # What none of those tags changes.
+            if type(value) in _SCALARS:
+                return value
+            if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+                if len(value) != 1 or next(iter(value)) not in self.tags:
+                    return value.copy()
         for tag in self.order:
             if tag.check(value):
                 return tag.tag(value)
         return value
+
+    def _is_stock(self) -> bool:
+        return self.order == self._stock
 
     def untag(self, value: dict[str, t.Any]) -> t.Any:
         """Turn a tagged object back into the value it stands for; any other dict stays."""
@@ -296,7 +309,13 @@ class TaggedJSONSerializer:
         :raises ValueError: if the text is not valid JSON, or nested too deep to be read.
         """
         try:
-            return self._untag_deep(loads(value))
+            if _is_replaced():
+                return self._untag_deep(loads(value))
+            data = _loads(value)
+            if value.find("{", 1) < 0 and "[" not in value:
+                # One object of plain values, or one of those.
+                return self.untag(data) if type(data) is dict else data
+            return self._untag_deep(data)
         except RecursionError as error:
             raise ValueError("The tagged JSON is nested too deep to be read.") from error
 
@@ -307,3 +326,7 @@ class TaggedJSONSerializer:
         if isinstance(value, list):
             return [self._untag_deep(item) for item in value]
         return value
+
+
+_STOCK: t.Final = [*TaggedJSONSerializer.default_tags]
+_SCALARS: t.Final = frozenset({str, int, float, bool, type(None)})

@@ -161,14 +161,16 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         and not ctx._after_request_functions
         and not ctx.deferred
         and not request_finished.receivers
-        and ctx._stored_session is None
-        and not ctx.request.has_cookies
         and (type(rv) is str or not returns.runs_user_code(rv))
     ):
         # What finalize() would do, without its waits.
         if type(rv) is str:
-            return app.response_class(rv)
-        return returns.make_response(app, ctx.request, rv)
+            response = app.response_class(rv)
+        else:
+            response = returns.make_response(app, ctx.request, rv)
+        if ctx._stored_session is not None or ctx.request.has_cookies:
+            await _save_session(app, ctx, lane, response)
+        return response
     return await _finalize_step(app, ctx, lane, rv)
 
 
@@ -281,10 +283,16 @@ async def process_response(
         )
     while ctx.deferred:
         await call(lane, (ctx.deferred.pop(0), ASYNC))
+    await _save_session(app, ctx, lane, response)
+    return response
+
+
+async def _save_session(
+    app: Flask, ctx: RequestContext, lane: Lane, response: Response
+) -> None:
     session = ctx.session_to_save() if ctx.may_save_session() else None
     if session is not None:
         await call(lane, app._session_stages[1], app, session, response)
-    return response
 
 
 # -- the error branch ------------------------------------------------------------------------
