@@ -457,11 +457,12 @@ class RequestContext(_Context):
         app = self.app
         app_ctx: AppContext | None = None
         current = _cv_app.get(None)
+        overrides = app._overrides
         if current is None or current.app is not app or (self.isolated and not self._cv_tokens):
-            app_ctx = app.app_context() if app._overrides else AppContext(app)
+            app_ctx = app.app_context() if overrides else AppContext(app)
             app_ctx._cv_tokens.append((_cv_app.set(app_ctx), None))
         self._cv_tokens.append((_cv_request.set(self), app_ctx))
-        if app._overrides or appcontext_pushed.receivers:
+        if overrides or appcontext_pushed.receivers:
             return False
         if self._stored_session is None:
             if app._session_stages[0][1] != INLINE:

@@ -15,7 +15,7 @@ from asyncflask import Flask
 pytestmark = pytest.mark.bare
 
 #: Python functions called for one trivial GET, in the package and its libraries together.
-BUDGET = 22
+BUDGET = 20
 
 SCOPE: dict[str, t.Any] = {
     "type": "http",

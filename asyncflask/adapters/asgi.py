@@ -86,8 +86,13 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         ctx.isolated = True
     app._under_way.add(driver)
     try:
-        driver.coro = stages.handle(app, ctx, driver)
-        response = await driver
+        coro = driver.coro = stages.handle(app, ctx, driver)
+        try:
+            command = driver.context.run(coro.send, None)
+        except StopIteration as stop:
+            response = stop.value
+        else:
+            response = await driver.go_on(command)
         ctx.response = None
         if driver.keep:
             ctx.lane, driver.task = driver, current_task()

@@ -58,6 +58,7 @@ class Driver:
     outer: Driver | None = None
     """The driver of the request in whose stage this one was made, on the same thread."""
 
+    _first: t.Any = None
     _worker: Worker | None = None
     _refused = False
     _expired = False
@@ -84,28 +85,41 @@ class Driver:
         self.coro = coro
         return self
 
+    def go_on(self, command: t.Any) -> Driver:
+        """Take note of what the coroutine has asked for in a first step that its adapter made.
+
+        Most requests end in that step, and need nobody who drives them.
+
+        :returns: the driver itself, to be awaited.
+        """
+        self._first = command
+        return self
+
     def __await__(self) -> t.Generator[t.Any, t.Any, t.Any]:
         run = self.context.run
         coro = self.coro
         step: t.Callable[[t.Any], t.Any] = coro.send
         value: t.Any = None
+        command, self._first = self._first, None
         while True:
-            try:
-                command = run(step, value)
-            except StopIteration as stop:
-                if self._cancelled is not None:
-                    self._raise_cancelled()
-                return stop.value
-            except BaseException:
-                # It may be what was thrown in, whose traceback now holds this frame.
-                value = None
-                raise
+            if command is None:
+                try:
+                    command = run(step, value)
+                except StopIteration as stop:
+                    if self._cancelled is not None:
+                        self._raise_cancelled()
+                    return stop.value
+                except BaseException:
+                    # It may be what was thrown in, whose traceback now holds this frame.
+                    value = None
+                    raise
             step, value = coro.send, None
             if command is TO_THREAD:
                 try:
                     yield from self._trip()
                 except QueueFull as full:
                     step, value = coro.throw, full
+                    command = None
                     continue
                 if self._finished:
                     if self._cancelled is not None:
@@ -127,6 +141,7 @@ class Driver:
                         value = yield command
                 except BaseException as exc:
                     step, value = coro.throw, exc
+            command = None
 
     def _raise_cancelled(self) -> t.NoReturn:
         try:
