@@ -267,6 +267,7 @@ def test_served_application_is_found_as_by_the_command(tmp_path: Path) -> None:
     assert "/of/own" in result.stdout and "True" in result.stdout, result.stderr
     assert "/of/other" in serve_module(tmp_path, FLASK_ENV_FILE="more").stdout
     assert "/of/plain" in serve_module(tmp_path, FLASK_APP="hello").stdout
+    assert serve_module(tmp_path, FLASK_SKIP_DOTENV="1").returncode == 1
 
 
 @pytest.mark.parametrize(
