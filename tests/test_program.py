@@ -366,6 +366,7 @@ def test_workers_serve_an_unchanged_application(tmp_path: Path) -> None:
     args = ["--as-flask", "--app", "unchanged", "run", "-p", "0", "--workers", "2"]
     with started(tmp_path, *args) as server:
         assert json.loads(server.get("/"))["module"] == "asyncflask"
+    assert server.output.count("Ignoring app.run()") == 1
 
 
 def test_broken_application_does_not_start(tmp_path: Path) -> None:
