@@ -346,12 +346,7 @@ def _serve(
         _show_notice(f"No debugger: {obstacle}.")
         debugger = False
     debugged_at = options["host"] if debugger else None
-    if options["host"].startswith(_UNIX):
-        options["uds"] = options["host"].removeprefix(_UNIX)
-        _show_address(app, options["host"])
-    elif not {"uds", "fd"} & options.keys():
-        _check_port(options["host"], options["port"])
-        _show_address(app, _address(cert, options["host"], options["port"]))
+    _settle_address(app, cert, options)
     with _certificate_files(cert, options["host"]) as files:
         options |= {**files, "workers": workers}
         if not (reload or workers > 1):
@@ -378,6 +373,17 @@ def _obstacle_to_debugging(app: Flask, workers: int) -> str | None:
     if workers != 1:
         return "a worker does not have the errors of the others, so there must be one"
     return None
+
+
+def _settle_address(app: Flask, cert: t.Any, options: dict[str, t.Any]) -> None:
+    """Have uvicorn understand where to listen, see that it can, and show it."""
+    host = options["host"]
+    if host.startswith(_UNIX):
+        options["uds"] = host.removeprefix(_UNIX)
+        _show_address(app, host)
+    elif not {"uds", "fd"} & options.keys():
+        _check_port(host, options["port"])
+        _show_address(app, _address(cert, host, options["port"]))
 
 
 def _check_port(host: str, port: int) -> None:

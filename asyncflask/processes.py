@@ -6,6 +6,7 @@ import contextlib
 import copy
 import fnmatch
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -87,7 +88,11 @@ def supervise(target: str, exclude_patterns: t.Iterable[str], **options: t.Any) 
 
 
 def _run_workers(config: uvicorn.Config, sockets: list[socket]) -> None:
-    workers = Multiprocess(config, sockets=sockets)
+    arguments: dict[str, t.Any] = {"sockets": sockets}
+    if "target" in inspect.signature(Multiprocess).parameters:
+        # Later releases of uvicorn make the server by themselves.
+        arguments["target"] = uvicorn.Server(config).run
+    workers = Multiprocess(config, **arguments)
     workers.run()
     if any(worker.process.exitcode == STARTUP_FAILURE for worker in workers.processes):
         sys.exit(STARTUP_FAILURE)

@@ -208,6 +208,27 @@ async def test_nothing_is_watched_outside_of_debug_mode_or_if_told_not_to(
         assert not watchers()
 
 
+async def test_many_that_block_one_after_the_other_are_not_blamed(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(2))
+    looked_twice = threading.Event()
+
+    def find_another(frame: object) -> loop_watch.Culprit:
+        key = next(calls)
+        if key:
+            looked_twice.set()
+        return loop_watch.Culprit("the view", "", key)
+
+    monkeypatch.setattr(loop_watch, "find_culprit", find_another)
+    logger = logging.Logger("watched")
+    logger.addFilter(block.note)
+    watch = watch_loop(0.02, logger)
+    assert watch is not None and looked_twice.wait(LIMIT)
+    watch.stop()
+    assert block.messages == []
+
+
 async def test_a_loop_is_watched_once(app: Flask) -> None:
     inner = Flask("inner", static_folder=None)
     inner.debug = True

@@ -268,6 +268,7 @@ def test_served_application_is_found_as_by_the_command(tmp_path: Path) -> None:
     assert "/of/own" in result.stdout and "True" in result.stdout, result.stderr
     assert "/of/other" in serve_module(tmp_path, FLASK_ENV_FILE="more").stdout
     assert "/of/plain" in serve_module(tmp_path, FLASK_APP="hello").stdout
+    assert serve_module(tmp_path, FLASK_SKIP_DOTENV="1").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -366,6 +367,7 @@ def test_workers_serve_an_unchanged_application(tmp_path: Path) -> None:
     args = ["--as-flask", "--app", "unchanged", "run", "-p", "0", "--workers", "2"]
     with started(tmp_path, *args) as server:
         assert json.loads(server.get("/"))["module"] == "asyncflask"
+    assert server.output.count("Ignoring app.run()") == 1
 
 
 def test_broken_application_does_not_start(tmp_path: Path) -> None:
