@@ -33,8 +33,11 @@ def make_response(app: Dispatcher, request: Request, rv: t.Any) -> Response:
     :raises TypeError: if it is nothing a response can be made of.
     """
     kind = app.response_class
+    # What most views return; the long way below comes to the same.
     if type(rv) is str:
         return kind(rv)
+    if type(rv) is dict:
+        return t.cast("Response", app.json.response(rv))
     status: t.Any = None
     headers: t.Any = None
     if isinstance(rv, tuple):
