@@ -44,7 +44,8 @@ _CALLERS: t.Final = {
     "handle_http_exception": "hook",
     "handle_exception": "hook",
     "_call": "hook",
-    "call_to_end": "hook",
+    "_tear_down": "hook",
+    "_call_to_end": "hook",
 }
 """The package's functions that call or await one of the user's, and what they call."""
 

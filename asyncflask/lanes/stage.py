@@ -167,8 +167,14 @@ async def call_on_thread(func: t.Callable[..., T], *args: t.Any) -> T:
         await to_loop()
 
 
-async def call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> None:
+def call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> t.Awaitable[t.Any]:
     """The same for a stage that no cancellation of the request may interrupt."""
+    if stage[1] == ASYNC and not lane.threaded:
+        return lane.finish(stage[0](*args))
+    return _call_to_end(lane, stage, *args)
+
+
+async def _call_to_end(lane: Lane, stage: Stage, *args: t.Any) -> None:
     func, colour = stage
     if colour == ASYNC:
         if lane.threaded:

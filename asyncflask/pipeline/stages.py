@@ -141,7 +141,10 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
             await send_signal(lane, request_started, app)
         rv: t.Any = None
         if plan.preceded:
-            rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
+            if app._overrides:
+                rv = await _step(app, ctx, lane, "preprocess_request", preprocess)
+            else:
+                rv = await preprocess(app, ctx, lane)
         if rv is None:
             if app._overrides:
                 if plan.loads_body:
