@@ -59,7 +59,7 @@ class RequestHead(TolerantRequest):
     shallow = False
 
     _single_headers: dict[bytes, bytes] | None = None
-    _parsed_content_type: tuple[str, dict[str, str]] | None = None
+    _parsed_content_type: tuple[str, dict[str, str]] | None = None  # type: ignore[assignment]
     _closes = False
     """Whether there is anything to close."""
 

@@ -69,7 +69,7 @@ class Request(RequestHead):
     _form_error: Exception | None = None
     _json_error: Exception | None = None
     _reads_plainly = True
-    _cached_data: bytes | None = None
+    _cached_data: bytes | None = None  # type: ignore[assignment]
 
     _max_content_length: int | None = None
     _max_form_memory_size: int | None = None
@@ -364,7 +364,9 @@ class Request(RequestHead):
         if self.__dict__["files"]:
             self._closes = True
         context = _cv_app.get(None)
-        if context is not None and context.app.debug and self.mimetype != "multipart/form-data" and not self.files:
+        if context is None or not context.app.debug:
+            return
+        if self.mimetype != "multipart/form-data" and not self.files:
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
