@@ -123,6 +123,16 @@ def test_a_form_is_read_as_the_parser_reads_it(
     assert outcome(app, Request, scope, body) == outcome(app, Own, scope, body)
 
 
+JSON_TYPES = ("application/json", "Application/JSON", "application/json;a=b", "application/x+json")
+
+
+@pytest.mark.parametrize("content_type", [*JSON_TYPES, "application/jsonp", "text/json", ""])
+def test_json_is_what_werkzeug_takes_for_it(content_type: str) -> None:
+    scope = scope_of("POST", headers=[("content-type", content_type)])
+    expected = content_type in JSON_TYPES
+    assert Request.from_scope(scope).is_json is Own.from_scope(scope).is_json is expected
+
+
 def test_which_forms_go_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[type] = []
     parser_of = Request.make_form_data_parser
