@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import typing as t
 from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from werkzeug.datastructures import Authorization
 from werkzeug.datastructures import IfRange
@@ -76,7 +77,11 @@ def parse_query(query: str) -> list[tuple[str, str]]:
 
 
 def _unquoted(text: str) -> str:
-    return _requoted(unquote(text, errors="surrogateescape"))
+    if not text.isascii():
+        return _requoted(unquote(text, errors="surrogateescape"))
+    if "%" not in text:
+        return text
+    return _requoted(unquote_to_bytes(text).decode("utf-8", "surrogateescape"))
 
 
 def _requoted(text: str) -> str:

@@ -12,9 +12,7 @@ import anyio
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.utils import get_content_length
-from werkzeug.wrappers import Request as RequestBase
 
 from . import json
 from .adapters.body import Body
@@ -26,8 +24,6 @@ from .adapters.environ import CountedStream
 from .adapters.environ import has_input
 from .adapters.environ import LoopStream
 from .adapters.environ import open_input
-from .adapters.forms import FormParser
-from .adapters.forms import read_urlencoded
 from .globals import _cv_app
 from .globals import current_app
 from .lanes import adds_code
@@ -37,7 +33,7 @@ from .lanes import io_workers
 from .lanes import portal
 from .lanes import run_sync
 from .lanes import runs_on_loop
-from .request_head import RequestHead
+from .request_form import RequestForm
 from .responses import Response as Response
 
 if t.TYPE_CHECKING:
@@ -46,10 +42,9 @@ if t.TYPE_CHECKING:
 
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
-URLENCODED: t.Final = "application/x-www-form-urlencoded"
 
 
-class Request(RequestHead):
+class Request(RequestForm):
     """An HTTP request, the same in sync and async code.
 
     Made from a WSGI environ by calling the class, from an ASGI scope by :meth:`from_scope`.
@@ -60,7 +55,6 @@ class Request(RequestHead):
     """
 
     json_module: t.Any = json
-    form_data_parser_class = FormParser
 
     _loaded = False
     _loading: anyio.Lock | None = None
@@ -68,61 +62,12 @@ class Request(RequestHead):
     _form_ahead = False
     _form_error: Exception | None = None
     _json_error: Exception | None = None
-    _reads_plainly = True
-    _cached_data: bytes | None = None  # type: ignore[assignment]
-
-    _max_content_length: int | None = None
-    _max_form_memory_size: int | None = None
-    _max_form_parts: int | None = None
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
         # A subclass that closes something of its own is closed with every request.
         cls._closes = cls.close is not Request.close
         cls._reads_plainly = not adds_code(cls, Request)
-
-    # -- limits --------------------------------------------------------------------------
-
-    @property
-    def max_content_length(self) -> int | None:
-        """Bytes the body may have; ``MAX_CONTENT_LENGTH`` unless set for this request."""
-        return self._limit("_max_content_length", "MAX_CONTENT_LENGTH")
-
-    @max_content_length.setter
-    def max_content_length(self, value: int | None) -> None:
-        self._max_content_length = value
-        stream = self.__dict__.get("stream")
-        if self.body is not None:
-            self.body.limit = self.max_content_length
-        elif isinstance(stream, CountedStream):
-            stream.set_limit(self.max_content_length)
-
-    @property
-    def max_form_memory_size(self) -> int | None:
-        """Bytes a form field that is not a file may have; ``MAX_FORM_MEMORY_SIZE`` by default."""
-        return self._limit("_max_form_memory_size", "MAX_FORM_MEMORY_SIZE")
-
-    @max_form_memory_size.setter
-    def max_form_memory_size(self, value: int | None) -> None:
-        self._max_form_memory_size = value
-
-    @property  # type: ignore[override]
-    def max_form_parts(self) -> int | None:
-        """Parts a multipart form may have; ``MAX_FORM_PARTS`` unless set for this request."""
-        return self._limit("_max_form_parts", "MAX_FORM_PARTS")
-
-    @max_form_parts.setter
-    def max_form_parts(self, value: int | None) -> None:
-        self._max_form_parts = value
-
-    def _limit(self, attribute: str, key: str) -> int | None:
-        own: int | None = getattr(self, attribute)
-        if own is not None:
-            return own
-        context = _cv_app.get(None)
-        if context is None:
-            return t.cast("int | None", getattr(RequestBase, attribute[1:]))
-        return t.cast("int | None", context.app.config[key])
 
     # -- body ----------------------------------------------------------------------------
 
@@ -177,10 +122,11 @@ class Request(RequestHead):
         if self.scope is not None and self.body is None:
             self._loaded = True
             return
-        if self.body is not None:
-            exhausted = self.body.exhausted
-            self.stream = io.BytesIO() if exhausted else await self.body.load(self._load_limit())
-            if max(self.body.size, self._kept_size()) <= PARSE_OFF_LOOP:
+        body = self.body
+        if body is not None:
+            stream = io.BytesIO() if body.exhausted else await body.load(self._load_limit())
+            self.__dict__["stream"] = stream
+            if body.size <= PARSE_OFF_LOOP and self._kept_size() <= PARSE_OFF_LOOP:
                 self._loaded = True
                 return
         elif not self._blocks_loop():
@@ -189,11 +135,11 @@ class Request(RequestHead):
         # Several tasks may ask for it at once.
         self._loading = self._loading or anyio.Lock()
         async with self._loading:
-            if self.body is None:
+            if body is None:
                 await self._off_loop(self.load_body_here)
             elif self._parses_itself():
                 await self._off_loop(self._parse_ahead)
-            elif self.body.in_own_task:
+            elif body.in_own_task:
                 await call_on_thread(self._parse_ahead)
             else:
                 await run_sync(current_app._workers, self._parse_ahead)
@@ -337,20 +283,6 @@ class Request(RequestHead):
                 self.stream = io.BytesIO(spool.read())
             spool.close()
 
-    @property
-    def want_form_data_parsed(self) -> bool:
-        """Whether the request says what its body is."""
-        return bool(self.header(b"content-type"))
-
-    def make_form_data_parser(self) -> FormDataParser:
-        """Make the parser for this request's form, with its limits."""
-        parser = super().make_form_data_parser()
-        context = _cv_app.get(None)
-        if context is not None and isinstance(parser, FormParser):
-            parser.max_form_fields = context.app.config["MAX_FORM_FIELDS"]
-            parser.max_form_files = context.app.config["MAX_FORM_FILES"]
-        return parser
-
     def _load_form_data(self) -> None:
         if "form" in self.__dict__:
             return
@@ -358,7 +290,7 @@ class Request(RequestHead):
             raise self._form_error
         if self._cached_data is None:
             self._check_readable_here()
-        if not self._load_plain_form():
+        if not self.load_plain_form():
             super()._load_form_data()
         # A class of the user's may have put anything there.
         if self.__dict__["files"]:
@@ -370,27 +302,6 @@ class Request(RequestHead):
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
-
-    def _load_plain_form(self) -> bool:
-        """Read a urlencoded form as the parser does, where nothing of the user's takes part."""
-        context = _cv_app.get(None)
-        if (
-            context is None
-            or not self._reads_plainly
-            or self.form_data_parser_class is not FormParser
-            or self.header(b"content-type") != URLENCODED
-        ):
-            return False
-        own = self.__dict__
-        data = self._get_stream_for_parsing().read()
-        try:
-            max_fields = context.app.config["MAX_FORM_FIELDS"]
-            fields = read_urlencoded(data, max_fields, self.max_form_memory_size)
-        except ValueError:
-            fields = []
-        own["form"] = self.parameter_storage_class(fields)
-        own["files"] = self.parameter_storage_class()
-        return True
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
         """Answer a body that is not JSON: a 400 or 415, with the reason only in debug mode."""

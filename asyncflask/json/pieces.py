@@ -9,6 +9,7 @@ at what stands between the two before. If the C code can read them, they do.
 from __future__ import annotations
 
 import json
+import sys
 import typing as t
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.decoder import WHITESPACE  # type: ignore[attr-defined]
@@ -115,6 +116,10 @@ class _Long:
     def _read_one(self, deeper: _Scan) -> int:
         """Read what comes next, and give its end."""
         text, position, key = self._text, self._position, ""
+        if sys.version_info >= (3, 13) and text[position : position + 1] == self._brackets[1]:
+            kind = "object" if self._is_object else "array"
+            message = f"Illegal trailing comma before end of {kind}"
+            raise json.JSONDecodeError(message, text, text.rindex(",", 0, position))
         if self._is_object:
             if text[position : position + 1] != '"':
                 message = "Expecting property name enclosed in double quotes"
@@ -164,13 +169,13 @@ class _Long:
             parts, length = _scan_whole(piece, 0)
         except (ValueError, StopIteration):
             return False
-        if length != len(piece):
+        if length != len(piece) or not parts:
             return False
         if self._is_object:
             self._members.update(parts)
         else:
             self._items += parts
-        self._position = found + len(between) - first
+        self._position = _skip_space(self._text, found + len(between) - first)
         return True
 
 

@@ -341,7 +341,8 @@ def test_wherever_a_piece_ends_json_is_read_as_json_reads_it(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "_SHORT", size)
-    monkeypatch.setattr(pieces, "_PIECE", 4 * size)
+    monkeypatch.setattr(pieces, "_ALONE", 4 * size)
+    monkeypatch.setattr(pieces, "_PIECE", 8 * size)
     for tail in TAILS:
         text = f' [{tail}, [{tail},{tail}], {{"k": {tail} , "l":[{tail}]}}, [[[[{tail}]]]]] '
         assert pieces.loads(text) == pieces.loads(text.encode()) == json.loads(text)
@@ -357,6 +358,72 @@ def outcome(loads: t.Callable[[str], t.Any], text: str) -> str:
     return str(caught.value)
 
 
+leaves = st.sampled_from(
+    [1, -2.5e3, None, True, "a", "],", "},{", "', '", '", "', "\\\"", "\u2603", 10**20, [], {}]
+)
+names = st.text('ab",:', max_size=4)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=20
+)
+separators = st.sampled_from([None, (",", ":"), (" , ", " : ")])
+
+
+@pytest.mark.case("A29")
+@given(values, st.integers(1, 30), st.sampled_from([None, 0, 1]), separators, st.data())
+def test_long_json_is_whatever_json_says_it_is(
+    value: t.Any,
+    count: int,
+    indent: int | None,
+    separators: tuple[str, str] | None,
+    data: st.DataObject,
+) -> None:
+    whole = value if count == 1 else [value] * count
+    text = json.dumps(whole, indent=indent, separators=separators)
+    place = data.draw(st.integers(0, len(text)))
+    left = place + data.draw(st.integers(0, 1))
+    text = text[:place] + data.draw(st.sampled_from(["", *'[]{},:"0 \\\n'])) + text[left:]
+    with pytest.MonkeyPatch.context() as patch:
+        size = data.draw(st.integers(1, 20))
+        patch.setattr(pieces, "_SHORT", size)
+        patch.setattr(pieces, "_ALONE", size * data.draw(st.sampled_from([1, 4])))
+        patch.setattr(pieces, "_PIECE", size * data.draw(st.sampled_from([4, 64])))
+        assert value_or_error(pieces.loads, text) == value_or_error(json.loads, text)
+
+
+ROWS = {
+    "numbers": [1] * 12,
+    "strings": ["a"] * 12,
+    "lists": [[1]] * 9,
+    "objects": [{"a": "b"}] * 6,
+    "mixed": [1, "a", []] * 4,
+    "members": dict.fromkeys("abcdefghi", 1),
+    "members of strings": dict.fromkeys("abcdefgh", "b"),
+}
+
+
+@pytest.mark.case("A29")
+@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n ", ":")])
+def test_what_is_in_the_way_of_a_guess_is_read_as_json_reads_it(
+    kind: str, separators: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps(ROWS[kind], separators=separators)
+    monkeypatch.setattr(pieces, "_SHORT", 2)
+    monkeypatch.setattr(pieces, "_ALONE", 2)
+    monkeypatch.setattr(pieces, "_PIECE", 32)
+    for place in range(len(text) + 1):
+        for more in ("", ",", ", ", " ", "]", "}", "[", '"', "1", '"a": ', "[],"):
+            changed = text[:place] + more + text[place:]
+            assert value_or_error(pieces.loads, changed) == value_or_error(json.loads, changed)
+
+
+def value_or_error(loads: t.Callable[[str], t.Any], text: str) -> t.Any:
+    try:
+        return loads(text)
+    except json.JSONDecodeError as error:
+        return str(error)
+
+
 def repeated(item: str, first: str = "[") -> str:
     """Make a list of 1 MiB that has an item again and again."""
     return first + ",".join([item] * (MIB // (len(item) + 1))) + "]"
@@ -365,17 +432,17 @@ def repeated(item: str, first: str = "[") -> str:
 NUMBERS = "[" + "1," * 9000 + "1]"
 #: Texts, and how much more than json's own reader may cost that reads them in pieces.
 COSTLY: dict[str, tuple[str, float]] = {
-    "lists": (repeated("[]"), 20),
-    "objects": (repeated("{}"), 20),
-    "objects by name": ("{" + ",".join([f'"{n}":{{}}' for n in range(100_000)]) + "}", 20),
-    "lists behind a wide character": (repeated("[]", '["\u2603",'), 20),
-    "lists behind a very wide character": (repeated("[]", '["\U0001f600",'), 20),
-    "lists too long for the first piece": (repeated("[" + "1," * 150 + "1]"), 10),
+    "lists": (repeated("[]"), 5),
+    "objects": (repeated("{}"), 5),
+    "objects by name": ("{" + ",".join([f'"{n}":{{}}' for n in range(100_000)]) + "}", 5),
+    "lists behind a wide character": (repeated("[]", '["\u2603",'), 5),
+    "lists behind a very wide character": (repeated("[]", '["\U0001f600",'), 5),
+    "lists too long for the first piece": (repeated("[" + "1," * 150 + "1]"), 5),
     "lists too long for any piece": (repeated("[" + "[]," * 6000 + "1]"), 20),
     "deep lists": (repeated("[" * 300 + NUMBERS + "]" * 300), 25),
     "deep objects": (repeated('{"a":' * 300 + NUMBERS + "}" * 300), 25),
-    "numbers": (repeated("1"), 25),
-    "strings": (repeated('"abcdefgh"'), 25),
+    "numbers": (repeated("1"), 5),
+    "strings": (repeated('"abcdefgh"'), 5),
 }
 
 

@@ -1,0 +1,290 @@
+"""Where a body has a quick way: it comes to what the long way comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import typing as t
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import Event
+from werkzeug.sansio.multipart import MultipartDecoder
+from werkzeug.sansio.multipart import NeedData
+from werkzeug.sansio.utils import get_content_length
+
+from asyncflask import Flask
+from asyncflask import Request
+from asyncflask import request
+from asyncflask.adapters.forms import _Decoder
+from tests.bodies import add
+from tests.bodies import FORM
+from tests.bodies import nothing_left_behind
+from tests.kit.drive import Exchange
+from tests.kit.drive import fetch
+from tests.kit.drive import STALL
+from tests.test_environ import scope_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def app() -> Flask:
+    return Flask(__name__)
+
+
+# -- single headers ----------------------------------------------------------------------------
+
+NAMES = (b"content-length", b"content-type", b"transfer-encoding", b"cookie")
+sent_names = st.sampled_from([*NAMES, b"Content-Length", b"CONTENT-TYPE", b"content_type", b"x"])
+sent_values = st.sampled_from(
+    [b"", b"5", b"05", b"-1", b" 5", b"\xb2", b"9" * 101, b"9" * 5000, b"5,5", b"chunked", b"gzip"]
+)
+sent_headers = st.lists(st.tuples(sent_names, sent_values), max_size=5)
+
+
+async def receive_nothing() -> t.Any:
+    return {"type": "http.disconnect"}
+
+
+def made(headers: t.Sequence[tuple[bytes, bytes]]) -> Request:
+    """Make a request with a body as the adapter does."""
+    made = Request.from_scope({**scope_of("POST"), "headers": headers})
+    made.receive = receive_nothing
+    made.server_context = contextvars.copy_context()
+    made.body = made.new_body()
+    return made
+
+
+@given(sent_headers)
+def test_a_single_header_is_what_the_headers_have(headers: list[tuple[bytes, bytes]]) -> None:
+    quick = made(headers)
+    found = [quick.header(name) for name in NAMES]
+    assert found == [quick.headers.get(name.decode()) for name in NAMES]
+    assert [quick.header(name) for name in NAMES] == found
+
+
+@given(sent_headers)
+def test_a_length_and_a_type_are_what_werkzeug_reads(headers: list[tuple[bytes, bytes]]) -> None:
+    quick, slow = made(headers), Request.from_scope({**scope_of("POST"), "headers": headers})
+    coding = slow.headers.get("transfer-encoding")
+    assert quick.content_length == get_content_length(slow.headers.get("content-length"), coding)
+    assert (quick.mimetype, quick.mimetype_params) == (slow.mimetype, slow.mimetype_params)
+    assert quick.want_form_data_parsed == bool(slow.headers.get("content-type"))
+
+
+def test_headers_that_were_replaced_are_looked_at() -> None:
+    replaced = made([(b"content-type", b"text/plain")])
+    replaced.headers = {"content-type": "text/html"}  # type: ignore[assignment]
+    assert replaced.header(b"content-type") == "text/html"
+
+
+# -- urlencoded forms --------------------------------------------------------------------------
+
+
+class Own(Request):
+    """Has a function of the user's, so that its forms go the long way."""
+
+    def own(self) -> None:
+        pass
+
+
+def outcome(app: Flask, kind: type[Request], scope: t.Any, body: bytes) -> t.Any:
+    made = kind.from_scope(scope)
+    made.stream = io.BytesIO(body)
+    with app.app_context():
+        try:
+            return list(made.form.lists()), list(made.files.lists()), made.stream.read()
+        except HTTPException as error:
+            return type(error)
+
+
+form_parts = [b"a", b"=", b"&", b"+", b"%", b"%3D", b"%C3%A9", b"\xc3\xa9", b"\xff"]
+
+
+@given(
+    st.lists(st.sampled_from(form_parts)),
+    st.sampled_from([FORM, FORM + "; charset=x", FORM.upper(), FORM + " ", "text/plain", ""]),
+    st.sampled_from([None, 1, 3]),
+    st.sampled_from([None, 2, 6]),
+)
+def test_a_form_is_read_as_the_parser_reads_it(
+    parts: list[bytes], content_type: str, fields: int | None, size: int | None
+) -> None:
+    app = Flask(__name__)
+    app.config.update(MAX_FORM_FIELDS=fields, MAX_FORM_MEMORY_SIZE=size)
+    scope = scope_of("POST", headers=[("content-type", content_type)])
+    body = b"".join(parts)
+    assert outcome(app, Request, scope, body) == outcome(app, Own, scope, body)
+
+
+JSON_TYPES = ("application/json", "Application/JSON", "application/json;a=b", "application/x+json")
+
+
+@pytest.mark.parametrize("content_type", [*JSON_TYPES, "application/jsonp", "text/json", ""])
+def test_json_is_what_werkzeug_takes_for_it(content_type: str) -> None:
+    scope = scope_of("POST", headers=[("content-type", content_type)])
+    expected = content_type in JSON_TYPES
+    assert Request.from_scope(scope).is_json is Own.from_scope(scope).is_json is expected
+
+
+def test_which_forms_go_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[type] = []
+    parser_of = Request.make_form_data_parser
+
+    def make(self: Request) -> t.Any:
+        asked.append(type(self))
+        return parser_of(self)
+
+    monkeypatch.setattr(Request, "make_form_data_parser", make)
+    scope = scope_of("POST", headers=[("content-type", FORM)])
+    for kind in (Request, Own):
+        assert outcome(Flask(__name__), kind, scope, b"a=1")[0] == [("a", ["1"])]
+    assert asked == [Own]
+
+
+# -- multipart forms ---------------------------------------------------------------------------
+
+HEAD = b'\r\nContent-Disposition: form-data; name="n"\r\n\r\n'
+pieces = st.sampled_from(
+    [b"--x", b"--x--", b"\r\n", b"\r", b"\n", b"-", b"--", b"x", b"a", b" ", b"--xy", HEAD]
+)
+
+
+def events(decoder: MultipartDecoder, chunks: t.Sequence[bytes]) -> list[Event | str]:
+    found: list[Event | str] = []
+    try:
+        for chunk in (*chunks, None):
+            decoder.receive_data(chunk)
+            while not isinstance(event := decoder.next_event(), NeedData):
+                found.append(event)
+                if decoder.state.name == "COMPLETE":
+                    return found
+    except ValueError as error:
+        found.append(str(error))
+    except RequestEntityTooLarge:
+        found.append("too large")
+    return found
+
+
+def plain(event: Event | str) -> t.Any:
+    return event if isinstance(event, str) else (type(event), str(vars_of(event)))
+
+
+def vars_of(event: Event) -> dict[str, t.Any]:
+    return {name: getattr(event, name) for name in event.__dataclass_fields__}
+
+
+@given(st.lists(st.lists(pieces, max_size=12).map(b"".join), max_size=6), st.booleans())
+def test_a_boundary_is_found_where_werkzeug_finds_it(chunks: list[bytes], begun: bool) -> None:
+    if begun:
+        chunks = [b"--x" + HEAD, *chunks, b"\r\n--x--"]
+    found = [plain(event) for event in events(_Decoder(b"x"), chunks)]
+    assert found == [plain(event) for event in events(MultipartDecoder(b"x"), chunks)]
+
+
+# -- receiving ---------------------------------------------------------------------------------
+
+
+def around(app: Flask, receiving: t.Callable[[t.Any], t.Awaitable[t.Any]]) -> t.Any:
+    """Put a middleware around the application that receives in its own way."""
+
+    async def middleware(scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        await app(scope, lambda: receiving(receive), send)
+
+    return middleware
+
+
+async def in_a_scope(receive: t.Any) -> t.Any:
+    with anyio.fail_after(10):
+        return await receive()
+
+
+async def in_a_group(receive: t.Any) -> t.Any:
+    found: list[t.Any] = []
+
+    async def one() -> None:
+        found.append(await receive())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+    return found[0]
+
+
+async def in_a_timeout(receive: t.Any) -> t.Any:
+    async with asyncio.timeout(10):
+        await asyncio.sleep(0)
+        return await receive()
+
+
+async def after_a_cancellation(receive: t.Any) -> t.Any:
+    with anyio.move_on_after(0):
+        await anyio.sleep_forever()
+    return await receive()
+
+
+WAYS = (in_a_scope, in_a_group, in_a_timeout, after_a_cancellation)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_middleware_receives_with_scopes_of_its_own(app: Flask, way: t.Any) -> None:
+    add(app, "async", lambda: request.form["a"])
+    headers = {"Content-Type": FORM}
+    async with nothing_left_behind():
+        for body in (b"a=1", [b"a", b"=", b"1"]):
+            answer = await fetch(around(app, way), "POST", body=body, headers=headers)
+            assert (answer.status, answer.body) == (200, b"1")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_within_them_too_a_silent_client_gets_408(app: Flask, way: t.Any) -> None:
+    app.config["BODY_TIMEOUT"] = 0.05
+    add(app, "async", lambda: request.form["a"])
+    async with nothing_left_behind():
+        async with Exchange(around(app, way), "POST", body=[b"a", STALL]) as exchange:
+            await exchange.end()
+        assert exchange.answer.status == 408
+
+
+async def test_a_server_that_fails_while_it_is_waited_for_has_lost_its_client(app: Flask) -> None:
+    async def fail(receive: t.Any) -> t.Any:
+        await asyncio.sleep(0)
+        raise OSError
+
+    add(app, "async", lambda: request.form["a"])
+    answer = await fetch(around(app, fail), "POST", body=b"a=1")
+    assert answer.status == 400
+
+
+async def test_a_receive_that_cleans_up_after_the_time_is_over_is_waited_for(app: Flask) -> None:
+    ended = []
+
+    async def tidy(receive: t.Any) -> t.Any:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ended.append(True)
+
+    app.config["BODY_TIMEOUT"] = 0.05
+    add(app, "async", lambda: request.form["a"])
+    answer = await fetch(around(app, tidy), "POST", body=b"a=1")
+    assert (answer.status, ended) == (408, [True])
+
+
+async def test_no_timer_is_set_for_what_is_there(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timeout(seconds: float | None) -> t.NoReturn:
+        raise AssertionError("a timer was set")
+
+    monkeypatch.setattr(asyncio, "timeout", timeout)
+    add(app, "async", lambda: request.form["a"])
+    answer = await fetch(app, "POST", body=[b"a", b"=1"], headers={"Content-Type": FORM})
+    assert (answer.status, answer.body) == (200, b"1")
