@@ -38,7 +38,7 @@ def parse_cookies(header: str, cls: type[MultiDict[str, str]]) -> MultiDict[str,
     lists: dict[str, list[str]] = {}
     for name, _, value in pairs:
         lists.setdefault(name, []).append(value)
-    cookies: MultiDict[str, str] = cls()
+    cookies: MultiDict[str, str] = ImmutableMultiDict.__new__(ImmutableMultiDict)
     dict.update(cookies, lists)
     return cookies
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 from contextvars import ContextVar
 
-from werkzeug.local import LocalProxy
+from werkzeug.local import LocalProxy as BaseProxy
 
 if t.TYPE_CHECKING:
     from .app import Flask
@@ -30,7 +30,28 @@ run while a request is handled; in a test, push one with
 """
 
 
-class _RequestProxy(LocalProxy):  # type: ignore[type-arg]
+class LocalProxy(BaseProxy[t.Any]):
+    """Werkzeug's proxy, without the two calls it makes to get at the most common operations."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._get_current_object(), name)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        setattr(self._get_current_object(), name, value)
+
+    def __getitem__(self, key: t.Any) -> t.Any:
+        return self._get_current_object()[key]
+
+    def __setitem__(self, key: t.Any, value: t.Any) -> None:
+        self._get_current_object()[key] = value
+
+    def __contains__(self, item: t.Any) -> bool:
+        return item in self._get_current_object()
+
+
+class _RequestProxy(LocalProxy):
     """What ``request`` is: views look at more than one attribute of it."""
 
     __slots__ = ()

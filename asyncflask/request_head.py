@@ -63,6 +63,8 @@ class RequestHead(TolerantRequest):
 
     _single_headers: dict[bytes, bytes] | None = None
     _parsed_content_type: tuple[str, dict[str, str]] | None = None  # type: ignore[assignment]
+    _headers: Headers | None = None
+    _cookies: ImmutableMultiDict[str, str] | None = None
     _closes = False
     """Whether there is anything to close."""
 
@@ -141,20 +143,39 @@ class RequestHead(TolerantRequest):
         environ["werkzeug.request"] = request
         return request
 
-    @cached_property
+    # Attributes of their own, since looking at __dict__ slows down all that comes after it.
+
+    @property
     def headers(self) -> Headers:
         """The request's headers, read-only."""
-        return EnvironHeaders(self.environ) if self.scope is None else ScopeHeaders(self.scope)
+        headers = self._headers
+        if headers is None:
+            scope = self.scope
+            headers = EnvironHeaders(self.environ) if scope is None else ScopeHeaders(scope)
+            self._headers = headers
+        return headers
 
-    @cached_property
+    @headers.setter
+    def headers(self, value: Headers) -> None:
+        self._headers = value
+
+    @property
     def cookies(self) -> ImmutableMultiDict[str, str]:
         """The cookies that came with the request."""
-        scope = self.scope
-        if scope is None or "headers" in vars(self) or type(self).headers is not _plain_headers:
-            header = ";".join(self.headers.getlist("Cookie"))
-        else:
-            header = cookie_header(scope)
-        return parse_cookies(header, self.dict_storage_class)  # type: ignore[return-value]
+        cookies = self._cookies
+        if cookies is None:
+            scope = self.scope
+            if scope is None or self._headers is not None or type(self).headers is not _headers:
+                header = ";".join(self.headers.getlist("Cookie"))
+            else:
+                header = cookie_header(scope)
+            cookies = parse_cookies(header, self.dict_storage_class)  # type: ignore[assignment]
+            self._cookies = cookies
+        return t.cast("ImmutableMultiDict[str, str]", cookies)
+
+    @cookies.setter
+    def cookies(self, value: ImmutableMultiDict[str, str]) -> None:
+        self._cookies = value
 
     # What Werkzeug sets at once is for most requests made for nothing.
 
@@ -270,7 +291,7 @@ class RequestHead(TolerantRequest):
         return names
 
 
-_plain_headers: t.Final = RequestHead.headers
+_headers: t.Final = RequestHead.headers
 
 
 def _text_of(path: str) -> str:

@@ -14,8 +14,9 @@ from itsdangerous.signer import HMACAlgorithm
 _INCOMPRESSIBLE: t.Final = 12
 """Bytes below which no text gets shorter by two: a zlib stream has six bytes besides its block,
 and one that repeats anything has 30 bits in it."""
-_WHOLE: t.Final = 512
-"""Bytes up to which a small window and small tables of zlib make no difference."""
+_SHORT: t.Final = 512
+"""Bytes up to which zlib finds with a small window what it finds with a large one. In small
+tables it may miss some of a lot of repetitions, with which a text gets shorter in any case."""
 
 _INNER: t.Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: t.Final = bytes(byte ^ 0x5C for byte in range(256))
@@ -186,8 +187,8 @@ def _may_shrink(data: bytes) -> bool:
     given back to the system and asked for again, which takes far longer than short data do.
     """
     size = len(data)
-    if size < _INCOMPRESSIBLE or size > _WHOLE:
-        return size > _WHOLE
+    if size < _INCOMPRESSIBLE or size > _SHORT:
+        return size > _SHORT
     compressor = zlib.compressobj(wbits=10, memLevel=7)
     return len(compressor.compress(data)) + len(compressor.flush()) < size - 1
 
