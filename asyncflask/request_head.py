@@ -240,7 +240,7 @@ class RequestHead(TolerantRequest):
         :param name: the header's name in lower case.
         """
         single = self._single_headers
-        if single is None or "headers" in self.__dict__:
+        if single is None or self._headers is not None:
             return self.headers.get(name.decode())
         value = single.get(name)
         return None if value is None else value.decode("latin-1")

@@ -41,6 +41,10 @@ class Seat(t.Protocol):
     def withdraw(self, job: Job) -> bool: ...
 
 
+# None is what asyncio's sleep(0) asks for.
+_NOTHING: t.Final = object()
+
+
 class Driver:
     """The driver of one request, on an event loop with a pool of worker threads beside it.
 
@@ -58,7 +62,7 @@ class Driver:
     outer: Driver | None = None
     """The driver of the request in whose stage this one was made, on the same thread."""
 
-    _first: t.Any = None
+    _first: t.Any = _NOTHING
     _worker: Worker | None = None
     _refused = False
     _expired = False
@@ -100,9 +104,9 @@ class Driver:
         coro = self.coro
         step: t.Callable[[t.Any], t.Any] = coro.send
         value: t.Any = None
-        command, self._first = self._first, None
+        command, self._first = self._first, _NOTHING
         while True:
-            if command is None:
+            if command is _NOTHING:
                 try:
                     command = run(step, value)
                 except StopIteration as stop:
@@ -119,7 +123,7 @@ class Driver:
                     yield from self._trip()
                 except QueueFull as full:
                     step, value = coro.throw, full
-                    command = None
+                    command = _NOTHING
                     continue
                 if self._finished:
                     if self._cancelled is not None:
@@ -141,7 +145,7 @@ class Driver:
                         value = yield command
                 except BaseException as exc:
                     step, value = coro.throw, exc
-            command = None
+            command = _NOTHING
 
     def _raise_cancelled(self) -> t.NoReturn:
         try:
