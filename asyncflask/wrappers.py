@@ -36,7 +36,6 @@ from .lanes import runs_on_loop
 from .request_form import RequestForm
 from .responses import Response as Response
 
-
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
 
