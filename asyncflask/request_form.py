@@ -77,8 +77,10 @@ class RequestForm(RequestHead):
             return own
         context = _cv_app.get(None)
         if context is None:
-            return t.cast("int | None", getattr(RequestBase, attribute[1:]))
-        return t.cast("int | None", context.app.config[key])
+            own = getattr(RequestBase, attribute[1:])
+        else:
+            own = context.app.config[key]
+        return own
 
     # -- content type --------------------------------------------------------------------
 

@@ -250,9 +250,10 @@ class RequestHead(TolerantRequest):
 
         None was sent twice then, and every name is in lower case, as a server should give it.
         """
-        raw = self.raw_headers
-        count = len(t.cast("Scope", self.scope).get("headers", ()))
-        if raw is not None and count == len(raw) and b"".join(raw).islower():
+        raw, scope = self.raw_headers, self.scope
+        if raw is None or scope is None:
+            return
+        if len(scope.get("headers", ())) == len(raw) and b"".join(raw).islower():
             self._single_headers = raw
 
     def has_header(self, name: bytes) -> bool:

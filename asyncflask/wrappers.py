@@ -36,10 +36,6 @@ from .lanes import runs_on_loop
 from .request_form import RequestForm
 from .responses import Response as Response
 
-if t.TYPE_CHECKING:
-    from starlette.types import Receive
-
-
 PARSE_OFF_LOOP: t.Final = 256 * 1024
 """Bytes above which a loaded body is parsed on a thread."""
 
@@ -126,7 +122,8 @@ class Request(RequestForm):
         if body is not None:
             stream = io.BytesIO() if body.exhausted else await body.load(self._load_limit())
             self.__dict__["stream"] = stream
-            if body.size <= PARSE_OFF_LOOP and self._kept_size() <= PARSE_OFF_LOOP:
+            kept = self._cached_data
+            if body.size <= PARSE_OFF_LOOP and (not kept or len(kept) <= PARSE_OFF_LOOP):
                 self._loaded = True
                 return
         elif not self._blocks_loop():
@@ -188,7 +185,7 @@ class Request(RequestForm):
         :param timeout: seconds without a byte after which the client gets a 408.
         :param empty: whether none is expected, only the client's leaving.
         """
-        receive = t.cast("Receive", self.receive)
+        receive: t.Any = self.receive
         own = self.__dict__
         length = task = None
         if not empty:
@@ -288,7 +285,7 @@ class Request(RequestForm):
             return
         if self._form_error is not None:
             raise self._form_error
-        if self._cached_data is None:
+        if self._cached_data is None and not self._loaded:
             self._check_readable_here()
         if not self.load_plain_form():
             super()._load_form_data()

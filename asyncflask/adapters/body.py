@@ -318,7 +318,8 @@ class Body:
         try:
             command = steps.send(None)
         except StopIteration as stop:
-            return t.cast("Message", stop.value)
+            message: Message = stop.value
+            return message
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
             # A scope of anyio's could not begin now: it would be inside of one that receive began.

@@ -72,7 +72,8 @@ def outside(awaitable: t.Awaitable[T]) -> t.Generator[t.Any, t.Any, T]:
 
     Only in the task that drives the request, on the loop.
     """
-    return t.cast(T, (yield Outside(awaitable)))
+    value: T = yield Outside(awaitable)
+    return value
 
 
 @types.coroutine
