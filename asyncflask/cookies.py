@@ -15,8 +15,6 @@ from werkzeug.sansio.http import parse_cookie
 if t.TYPE_CHECKING:
     from werkzeug.datastructures import MultiDict
 
-# Cookies between which nothing has to be skipped, with values that are not quoted.
-_are_plain: t.Final = re.compile(r'[^ \t=";]+=[^ \t";]*(?:; [^ \t=";]+=[^ \t";]*)*').fullmatch
 # Fewer characters than Werkzeug leaves unquoted, and those of signed texts among them.
 _is_unquoted: t.Final = re.compile(r"[\w!#$%&'()*+\-./:<=>?@^`{|}~]*", re.ASCII).fullmatch
 
@@ -29,18 +27,28 @@ def parse_cookies(header: str, cls: type[MultiDict[str, str]]) -> MultiDict[str,
     :param header: the values of repeated headers joined by ``"; "``.
     :param cls: the class of the result.
     """
-    if not _are_plain(header):
+    lists = _split(header) if cls is ImmutableMultiDict else None
+    if lists is None:
         return parse_cookie(header, cls)
-    pairs = [pair.partition("=") for pair in header.split("; ")]
-    if cls is not ImmutableMultiDict:
-        return cls([(name, value) for name, _, value in pairs])
-    # A dict of lists, as whose values its own methods show the first of each.
-    lists: dict[str, list[str]] = {}
-    for name, _, value in pairs:
-        lists.setdefault(name, []).append(value)
     cookies: MultiDict[str, str] = ImmutableMultiDict.__new__(ImmutableMultiDict)
+    # It is a dict of lists, whose own methods show the first item of each.
     dict.update(cookies, lists)
     return cookies
+
+
+def _split(header: str) -> dict[str, list[str]] | None:
+    """Give the cookies by their names; ``None`` if anything is quoted, or has to be skipped."""
+    parts = header.split("; ")
+    gaps = len(parts) - 1
+    if header.count(" ") != gaps or header.count(";") != gaps or '"' in header or "\t" in header:
+        return None
+    lists: dict[str, list[str]] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            return None
+        lists.setdefault(name, []).append(value)
+    return lists
 
 
 def plain_cookie(
@@ -57,9 +65,15 @@ def plain_cookie(
     before, after = _attributes(*attributes)
     if expires is None:
         return f"{key}={value}{before}{after}"
-    if not isinstance(expires, str):
+    if isinstance(expires, datetime):
+        expires = _http_date(expires.replace(microsecond=0))
+    elif not isinstance(expires, str):
         expires = http_date(expires)
     return f"{key}={value}{before}; Expires={expires}{after}"
+
+
+# Those of permanent sessions are the same for a second.
+_http_date: t.Final = functools.lru_cache(16)(http_date)
 
 
 @functools.lru_cache(256, typed=True)

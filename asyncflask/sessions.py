@@ -79,9 +79,14 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
     """
 
     modified = False
+    on_update = staticmethod(_mark_modified)
 
     def __init__(self, initial: c.Mapping[str, t.Any] | None = None) -> None:
-        super().__init__(initial, _mark_modified)
+        # As the base class does, which would set on_update for each.
+        if initial is None:
+            dict.__init__(self)
+        else:
+            dict.__init__(self, initial)
 
 
 class NullSession(SecureCookieSession):
@@ -382,7 +387,8 @@ def _make_serializer(
 
 
 def _vary_by_cookie(response: Response) -> None:
-    given = response.headers.getlist("Vary")
+    fresh = getattr(response, "_untouched", None) is not None
+    given = None if fresh else response.headers.getlist("Vary")
     if not given:
         response.headers.add("Vary", "Cookie")
     elif given[0] != "Cookie":

@@ -77,9 +77,7 @@ def sign_at(seconds: int, payload: bytes, ours: KeptSerializer) -> str:
 def test_signed_texts_are_the_same(
     value: dict[str, t.Any], keys: list[bytes], digest: t.Any, derivation: str
 ) -> None:
-    ours, theirs = pair(
-        keys, signer_kwargs={"key_derivation": derivation, "digest_method": digest}
-    )
+    ours, theirs = pair(keys, signer_kwargs={"key_derivation": derivation, "digest_method": digest})
     text = theirs.dumps(value)
     assert ours.dumps(value) == text
     assert outcome(ours, text, max_age=MAX_AGE) == outcome(theirs, text, max_age=MAX_AGE)

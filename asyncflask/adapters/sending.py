@@ -32,7 +32,7 @@ def whole_messages(
     else:
         length = len(body)
         announced = wire.lengths.get(length) or wire.length_header(length)
-        if not headers or headers[-1] != announced:
+        if announced not in headers:
             wire.check_length(headers, body)
     return (
         {"type": "http.response.start", "status": status, "headers": headers},

@@ -29,6 +29,17 @@ def dumps(obj: t.Any, **kwargs: t.Any) -> str:
     return _json.dumps(obj, **kwargs)
 
 
+def _dumps_compact(obj: t.Any) -> str:
+    """Serialize a value to JSON text without whitespace.
+
+    :param obj: the value.
+    """
+    provider = _active_provider()
+    if type(provider) is DefaultJSONProvider and "dumps" not in vars(provider):
+        return provider._dumps_compact(obj)
+    return dumps(obj, separators=(",", ":"))
+
+
 def dump(obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
     """Serialize a value into a text file.
 

@@ -160,6 +160,8 @@ class DefaultJSONProvider(JSONProvider):
     #: The mimetype of :meth:`response`.
     mimetype = "application/json"
 
+    _compact: tuple[t.Any, t.Callable[[t.Any], str]] | None = None
+
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Serialize a value to JSON text.
 
@@ -179,6 +181,16 @@ class DefaultJSONProvider(JSONProvider):
                 self._encoders.clear()
             self._encoders[key] = encode
         return encode(obj)
+
+    def _dumps_compact(self, obj: t.Any) -> str:
+        """Serialize a value to JSON text without whitespace."""
+        settings = self.default, self.ensure_ascii, self.sort_keys
+        kept = self._compact
+        if kept is None or kept[0] != settings:
+            encoder = json.JSONEncoder(**self._options({"separators": (",", ":")}))
+            # One assignment of a pair: another thread sees all of it or nothing.
+            kept = self._compact = (settings, _encode_with(encoder))
+        return kept[1](obj)
 
     @cached_property
     def _encoders(self) -> dict[t.Hashable, t.Callable[[t.Any], str]]:

@@ -35,8 +35,8 @@ from markupsafe import Markup
 from werkzeug.http import http_date
 from werkzeug.http import parse_date
 
+from . import _dumps_compact
 from . import _is_replaced
-from . import dumps
 from . import loads
 from .provider import _loads
 
@@ -301,7 +301,7 @@ class TaggedJSONSerializer:
 
     def dumps(self, value: t.Any) -> str:
         """Write a value as tagged JSON without whitespace."""
-        return dumps(self.tag(value), separators=(",", ":"))
+        return _dumps_compact(self.tag(value))
 
     def loads(self, value: str) -> t.Any:
         """Read a value from tagged JSON.

@@ -23,6 +23,7 @@ from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
 from ..lanes import cancelled_once
+from ..lanes import INLINE
 from ..lanes import IO
 from ..lanes import io_workers
 from ..lanes import Lane
@@ -172,7 +173,9 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         else:
             response = returns.make_response(app, ctx.request, rv)
         if ctx._stored_session is not None or ctx.request.has_cookies:
-            await _save_session(app, ctx, lane, response)
+            saving = _save_session(app, ctx, lane, response)
+            if saving is not None:
+                await saving
         return response
     return await _finalize_step(app, ctx, lane, rv)
 
@@ -286,16 +289,24 @@ async def process_response(
         )
     while ctx.deferred:
         await call(lane, (ctx.deferred.pop(0), ASYNC))
-    await _save_session(app, ctx, lane, response)
+    saving = _save_session(app, ctx, lane, response)
+    if saving is not None:
+        await saving
     return response
 
 
-async def _save_session(
+def _save_session(
     app: Flask, ctx: RequestContext, lane: Lane, response: Response
-) -> None:
+) -> t.Awaitable[t.Any] | None:
+    """Save the session, or give what is to be awaited for it."""
     session = ctx.session_to_save() if ctx.may_save_session() else None
-    if session is not None:
-        await call(lane, app._session_stages[1], app, session, response)
+    if session is None:
+        return None
+    save, colour = app._session_stages[1]
+    if colour != INLINE:
+        return call(lane, (save, colour), app, session, response)
+    saved = save(app, session, response)
+    return call(lane, (lambda: saved, INLINE)) if hasattr(saved, "__await__") else None
 
 
 # -- the error branch ------------------------------------------------------------------------
