@@ -16,7 +16,7 @@ from asyncflask import request
 pytestmark = pytest.mark.bare
 
 #: Python functions called for one trivial GET, in the package and its libraries together.
-BUDGET = 20
+BUDGET = 18
 #: The same for a POST of a small form, read by an async view.
 FORM_BUDGET = 86
 

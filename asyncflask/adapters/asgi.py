@@ -21,6 +21,7 @@ from ..lanes import to_loop
 from ..lanes import to_thread
 from ..pipeline import stages
 from ..responses import EncodedBody
+from ..responses import OK
 from ..responses import Response
 from . import wire
 from .environ import BODILESS_METHODS
@@ -129,7 +130,23 @@ def _messages_of(response: Response, request: Request) -> tuple[Message, Message
     ):
         return None
     method = request.scope["method"]  # type: ignore[index]
+    untouched = response._untouched
     try:
+        if untouched is not None and response._status == OK and method != "HEAD":
+            content_type, length = untouched
+            if length == len(body[0]):
+                # What encode() gives when it has made the headers, and whole_messages() of them.
+                return (
+                    {
+                        "type": "http.response.start",
+                        "status": 200,
+                        "headers": [
+                            wire.encoded.get(content_type) or wire.encode_header(content_type),
+                            wire.lengths.get(length) or wire.length_header(length),
+                        ],
+                    },
+                    {"type": "http.response.body", "body": body[0]},
+                )
         headers = wire.encode(response, request)
         return whole_messages(method, response._status_code, headers, body[0])
     except wire.InvalidHeader:

@@ -10,7 +10,6 @@ import re
 import typing as t
 
 from ..logging import escaped
-from ..responses import OK
 from .environ import is_length
 
 if t.TYPE_CHECKING:
@@ -41,7 +40,8 @@ BODILESS: t.Final = frozenset({204, 304})
 """Final statuses of responses without a body."""
 
 _good_statuses: set[str] = set()
-_encoded: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+encoded: t.Final[dict[tuple[str, str], tuple[bytes, bytes]]] = {}
+"""What :func:`encode_header` has made before, of headers that come often."""
 lengths: t.Final[dict[int, tuple[bytes, bytes]]] = {}
 """What :func:`length_header` has made before."""
 _ENCODED_LIMIT: t.Final = 1024
@@ -208,15 +208,10 @@ def encode(response: Response, request: Request) -> RawHeaders:
 
     :raises InvalidHeader: if one of them cannot be sent.
     """
-    untouched = response._untouched
-    if untouched is not None and response._status == OK:
-        content_type, length = untouched
-        ready = _encoded.get(content_type) or encode_header(content_type)
-        return [ready, lengths.get(length) or length_header(length)]
     quick = _encode_as_they_are(response)
     if quick is not None:
         return quick
-    return [_encoded.get(pair) or encode_header(pair) for pair in _clean(response, request)]
+    return [encoded.get(pair) or encode_header(pair) for pair in _clean(response, request)]
 
 
 def checked(response: Response, request: Request) -> Headers:
@@ -238,7 +233,7 @@ def _encode_as_they_are(response: Response) -> RawHeaders | None:
     out = []
     has_length = False
     for pair in response.headers._list:
-        ready = _encoded.get(pair)
+        ready = encoded.get(pair)
         if ready is None:
             if pair[0].lower() in _REWRITTEN:
                 return None
@@ -361,8 +356,8 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
     name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))
-    if lower in _REPEATED and value == pair[1] and len(_encoded) < _ENCODED_LIMIT:
-        _encoded[pair] = ready
+    if lower in _REPEATED and value == pair[1] and len(encoded) < _ENCODED_LIMIT:
+        encoded[pair] = ready
     return ready
 
 
