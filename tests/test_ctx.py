@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import operator
 import threading
 import types
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import flask
 import pytest
+from werkzeug.local import LocalProxy as WerkzeugProxy
 
 import asyncflask
 from asyncflask import after_this_request
@@ -18,6 +21,7 @@ from asyncflask import copy_current_request_context
 from asyncflask import current_app
 from asyncflask import Flask
 from asyncflask import g
+from asyncflask import globals
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
@@ -69,6 +73,58 @@ def test_g_is_a_namespace(f: types.ModuleType) -> None:
                 access()
         assert repr(g) == "<flask.g of 'app'>"
     assert repr(g) == "<LocalProxy unbound>"
+
+
+class Target:
+    """What a proxy may stand for."""
+
+    def __init__(self) -> None:
+        self.items = {"a": 1}
+        self.name = "target"
+
+    def __getitem__(self, key: str) -> int:
+        return self.items[key]
+
+    def __setitem__(self, key: str, value: int) -> None:
+        self.items[key] = value
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.items
+
+
+OPERATIONS: list[t.Callable[[t.Any], t.Any]] = [
+    lambda proxy: proxy.name,
+    lambda proxy: proxy.missing,
+    lambda proxy: getattr(proxy, "missing", "default"),
+    lambda proxy: setattr(proxy, "name", "new") or proxy.name,
+    lambda proxy: delattr(proxy, "name"),
+    lambda proxy: proxy["a"],
+    lambda proxy: proxy["b"],
+    lambda proxy: operator.setitem(proxy, "b", 2) or proxy["b"],
+    lambda proxy: ("a" in proxy, "b" in proxy),
+    lambda proxy: len(proxy),
+    lambda proxy: isinstance(proxy, Target),
+    lambda proxy: bool(proxy),
+    lambda proxy: repr(proxy)[:10],
+]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_proxy_does_what_werkzeugs_does(
+    operation: t.Callable[[t.Any], t.Any], bound: bool
+) -> None:
+    results = []
+    for kind in (WerkzeugProxy, globals.LocalProxy):
+        var: ContextVar[t.Any] = ContextVar("var")
+        proxy = kind(var, unbound_message="nothing here")
+        if bound:
+            var.set(Target())
+        try:
+            results.append(operation(proxy))
+        except Exception as error:
+            results.append((type(error), str(error)))
+    assert results[0] == results[1]
 
 
 def test_each_application_context_has_its_own_g(app: Flask) -> None:

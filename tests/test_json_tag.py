@@ -10,9 +10,14 @@ from uuid import UUID
 
 import pytest
 from flask.json import tag as flask_tag
+from hypothesis import example
+from hypothesis import given
+from hypothesis import strategies as st
 from markupsafe import Markup
 
+from asyncflask import Flask
 from asyncflask.json import tag
+from asyncflask.json.provider import DefaultJSONProvider
 from asyncflask.json.tag import JSONTag
 from asyncflask.json.tag import TaggedJSONSerializer
 
@@ -151,3 +156,119 @@ def test_the_base_class_leaves_everything_open() -> None:
 def test_the_module_has_flasks_public_classes() -> None:
     names = {name for name, value in vars(flask_tag).items() if isinstance(value, type)}
     assert names <= set(vars(tag))
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.uuids()
+    | st.builds(Markup, st.text())
+)
+NAMES = st.text(max_size=4) | st.sampled_from([" t", " di", " b", " t__", "{", '["'])
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(NAMES, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(TREES | st.dictionaries(NAMES, LEAVES, max_size=3))
+@example({" t": 1})
+@example({" t": "{"})
+@example({"a": "[", "b": 1})
+@example({"a": True})
+def test_any_value_is_written_and_read_as_by_flask(value: t.Any) -> None:
+    ours, flasks = TaggedJSONSerializer(), flask_tag.TaggedJSONSerializer()
+    text = flasks.dumps(value)
+    assert ours.dumps(value) == text
+    assert repr(ours.loads(text)) == repr(flasks.loads(text))
+
+
+TEXTS = st.text('{}[]": tdib1,\\u0', max_size=20)
+
+
+@given(TEXTS | TREES.map(flask_tag.TaggedJSONSerializer().dumps))
+@example('{" t":[1]}')
+@example(' {" t":1}')
+@example('{" t":1} ')
+@example('"{"')
+@example("")
+@example("\ufeff1")
+def test_any_text_is_read_as_by_flask(text: str) -> None:
+    results = []
+    for serializer in (TaggedJSONSerializer(), flask_tag.TaggedJSONSerializer()):
+        try:
+            results.append(repr(serializer.loads(text)))
+        except Exception as error:
+            results.append(f"{type(error)} {error}")
+    assert results[0] == results[1]
+
+
+class Shouting(JSONTag):
+    """A tag for text, which no tag of the default ones changes."""
+
+    __slots__ = ()
+    key = " s"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, str)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return value.upper()
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return value.lower()
+
+
+def test_a_tag_for_a_plain_type_is_asked() -> None:
+    class Own(TaggedJSONSerializer):
+        default_tags = [*TaggedJSONSerializer.default_tags, Shouting]
+
+    registered, ordered = TaggedJSONSerializer(), TaggedJSONSerializer()
+    registered.register(Shouting)
+    ordered.order.insert(0, Shouting(ordered))
+    for serializer in (Own(), registered, ordered):
+        assert serializer.dumps({"a": "b", "c": 1}) == '{"a":{" s":"B"},"c":1}'
+    assert Own().loads('{"a":{" s":"B"}}') == {"a": "b"}
+
+
+def test_what_was_tagged_is_another_dict() -> None:
+    value = {"a": 1}
+    tagged = TaggedJSONSerializer().tag(value)
+    assert tagged == value and tagged is not value
+
+
+def test_the_applications_json_is_used() -> None:
+    app = Flask(__name__)
+    serializer = TaggedJSONSerializer()
+    with app.app_context():
+        assert serializer.dumps({"b": "\xe9", "a": 1}) == '{"a":1,"b":"\\u00e9"}'
+        t.cast(DefaultJSONProvider, app.json).ensure_ascii = False
+        assert serializer.dumps({"b": "\xe9", "a": 1}) == '{"a":1,"b":"\xe9"}'
+        t.cast(DefaultJSONProvider, app.json).sort_keys = False
+        assert serializer.dumps({"b": "\xe9", "a": 1}) == '{"b":"\xe9","a":1}'
+        app.json.dumps = lambda obj, **kwargs: repr((obj, kwargs))  # type: ignore[method-assign]
+        assert serializer.dumps({}) == "({}, {'separators': (',', ':')})"
+
+
+def test_a_json_provider_of_ones_own_writes_and_reads() -> None:
+    class Nested(DefaultJSONProvider):
+        def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
+            return "text"
+
+        def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
+            return [{" t": [1]}]
+
+    app = Flask(__name__)
+    app.json = Nested(app)
+    with app.app_context():
+        assert TaggedJSONSerializer().dumps({}) == "text"
+        assert TaggedJSONSerializer().loads("text") == [(1,)]

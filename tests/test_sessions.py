@@ -10,6 +10,7 @@ from datetime import datetime
 from datetime import timedelta
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from unittest import mock
 
 import flask
 import pytest
@@ -33,6 +34,7 @@ from asyncflask.sessions import SecureCookieSession
 from asyncflask.sessions import SecureCookieSessionInterface
 from asyncflask.sessions import SessionInterface
 from asyncflask.sessions import SessionMixin
+from asyncflask.signing import KeptSerializer
 
 NOW = 1_790_000_000
 VALUES: dict[str, t.Any] = {
@@ -284,6 +286,108 @@ def test_refreshing_can_be_turned_off() -> None:
     response = client.get("/other")
     assert "Set-Cookie" not in response.headers
     assert "Vary" not in response.headers
+
+
+class LongWay(SecureCookieSessionInterface):
+    """The default interface, which opens every session that may have to be sent again."""
+
+    def _may_refresh(self, app: Flask, request: t.Any) -> bool:
+        return True
+
+
+def writing(text: str) -> t.Any:
+    """Give a serializer that writes a session in this way."""
+    return type("Serializer", (), {"dumps": lambda self, value: text, "loads": lambda self, x: x})()
+
+
+def signed(text: str) -> str:
+    """Sign some JSON as a session."""
+    interface = SecureCookieSessionInterface()
+    interface.serializer = writing(text)
+    serializer = interface.get_signing_serializer(make_app())
+    assert serializer is not None
+    return serializer.dumps(None)
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "",
+        "junk",
+        "..",
+        signed('{"a":1}'),
+        signed('{"a":1}')[:-2],
+        signed('{"_permanent":true}'),
+        signed('{"_permanent":true}')[:-2],
+        signed('{"_permanent":false,"a":1}'),
+        signed('{"\\u005fpermanent":true}'),
+        signed('{"_permanent":true,"a":"' + "long" * 40 + '"}'),
+        signed('{"a":"' + "long" * 40 + '"}'),
+        signed('{"_permanent__":1,"_permanent":{" t":[]}}'),
+    ],
+)
+def test_a_session_nobody_looks_at_is_sent_again_or_not_as_if_it_was_opened(
+    cookie: str, refresh: bool
+) -> None:
+    results = []
+    for interface in (SecureCookieSessionInterface(), LongWay()):
+        app = make_app(SESSION_REFRESH_EACH_REQUEST=refresh)
+        app.session_interface = interface
+        client = app.test_client()
+        client.set_cookie("session", cookie)
+        headers = client.get("/other").headers
+        results.append(("Set-Cookie" in headers, headers.get("Vary")))
+    assert results[0] == results[1]
+
+
+def test_a_session_that_cannot_be_permanent_is_not_opened_to_be_sent_again() -> None:
+    client = make_app().test_client()
+    client.set_cookie("session", signed('{"a":1}'))
+    with mock.patch.object(KeptSerializer, "loads", return_value={}) as loads:
+        client.get("/other")
+        assert not loads.called
+        client.get("/name")
+        assert loads.called
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda interface: setattr(interface, "serializer", writing("x")),
+        lambda interface: setattr(interface, "should_set_cookie", lambda app, session: True),
+        lambda interface: setattr(interface, "session_class", dict),
+    ],
+)
+def test_an_interface_that_was_changed_is_asked(change: t.Callable[..., None]) -> None:
+    app = make_app()
+    interface: t.Any = SecureCookieSessionInterface()
+    app.session_interface = interface
+    cookie = signed('{"a":1}')
+    with app.test_request_context("/", headers={"Cookie": f"session={cookie}"}) as ctx:
+        assert not interface._may_refresh(app, ctx.request)
+        change(interface)
+        assert interface._may_refresh(app, ctx.request)
+
+
+def test_an_inline_interface_may_give_something_to_await() -> None:
+    saved = []
+
+    class Interface(SecureCookieSessionInterface):
+        @inline
+        def save_session(self, app: Flask, session: t.Any, response: t.Any) -> t.Any:
+            async def save() -> None:
+                saved.append(dict(session))
+
+            return save()
+
+    for hooked in (False, True):
+        app = make_app()
+        app.session_interface = Interface()
+        if hooked:
+            app.after_request(lambda response: response)
+        app.test_client().get("/keep")
+    assert saved == [{"_permanent": True}] * 2
 
 
 # -- Vary ------------------------------------------------------------------------------------
