@@ -9,7 +9,7 @@ from functools import partial
 
 import uvloop
 
-from .calling import HEADERS
+from .answers import CLIENT_HEADERS as HEADERS
 
 CONNECTIONS = 64
 #: Seconds within which every connection has to have its first answer.
