@@ -1,0 +1,139 @@
+"""Measures over HTTP: requests per second, latencies, and the server's processor time.
+
+A server has one core and the client another. The frameworks of a workload are measured in turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from . import load
+from . import wrk
+from .contenders import Contender
+from .contenders import contenders_of
+from .figures import Figures
+from .figures import Key
+from .load import Load
+from .serving import pin
+from .serving import serve
+from .serving import Server
+from .serving import two_cores
+from .workloads import Workload
+
+LEVEL = "http"
+RATE = "requests/s"
+P50 = "p50 ms"
+P99 = "p99 ms"
+CPU = "cpu µs"
+
+#: How long one server is measured before it is the next one's turn, in seconds.
+TURN = 0.8
+ROUNDS = 5
+QUICK_TURN = 0.15
+QUICK_ROUNDS = 2
+#: A turn lasts long enough for each connection to have so many answers, but not over the limit.
+ANSWERS = 2
+LONGEST_TURN = 4.0
+
+
+@dataclass
+class Rival:
+    """One server in one workload."""
+
+    contender: Contender
+    server: Server
+    port: int
+    cookie: str = ""
+    turn: float = TURN
+
+
+def measure_workloads(
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    rounds: int,
+    turn: float,
+    figures: Figures,
+) -> None:
+    """Measure workloads, one after the other, while all servers stay up."""
+    server_core, client_core = two_cores()
+    with client_process(client_core) as client, contextlib.ExitStack() as stack:
+        served = start_servers(stack, workloads, contenders, server_core)
+        for workload in workloads:
+            rivals = [
+                Rival(one, served[one.name, workload.app], 0, turn=turn)
+                for one in contenders_of(workload, LEVEL, contenders)
+            ]
+            measure(workload, rivals, client, rounds, figures)
+
+
+@contextlib.contextmanager
+def client_process(core: int | None) -> Iterator[Executor]:
+    """Start the process that asks, and that starts wrk, on a core of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(core,)) as client:
+        yield client
+
+
+def start_servers(
+    stack: contextlib.ExitStack,
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    core: int | None,
+) -> dict[tuple[str, str], Server]:
+    """Start a server for each framework, or for each of its applications if it is gunicorn."""
+    served: dict[tuple[str, str], Server] = {}
+    for contender in contenders:
+        takes = [each for each in workloads if contender in contenders_of(each, LEVEL, [contender])]
+        groups = [[each] for each in takes] if contender.server == "gunicorn" else [takes]
+        for group in groups:
+            if group and (contender.name, group[0].app) not in served:
+                server = stack.enter_context(serve(contender, group, core))
+                served.update({(contender.name, each.app): server for each in group})
+    return served
+
+
+def measure(
+    workload: Workload, rivals: list[Rival], client: Executor, rounds: int, figures: Figures
+) -> None:
+    """Measure the servers of a workload, in turns."""
+    ready = [rival for rival in rivals if warm_up(workload, rival, client)]
+    for number in range(rounds):
+        # Another one begins in each round: none always runs after the same one.
+        start = number % max(1, len(ready))
+        for rival in ready[start:] + ready[:start]:
+            before = rival.server.cpu_seconds
+            stood = put_load(workload, rival, client, rival.turn)
+            cpu = (rival.server.cpu_seconds - before) * 1e6 / stood.answers
+            measured = {RATE: stood.per_second, P50: stood.p50, P99: stood.p99, CPU: cpu}
+            for metric, value in measured.items():
+                figures.add(Key(LEVEL, workload.name, rival.contender.name, metric), value)
+
+
+def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
+    """Wait for a server, check its answer and warm it up; say so if the answer is not right."""
+    rival.port = rival.server.ports[workload.app]
+    name = rival.contender.name
+    try:
+        rival.cookie = load.check_server(name, rival.port, workload)
+        stood = client.submit(
+            load.make_load, rival.port, workload, rival.cookie, rival.turn / 4
+        ).result()
+    except (OSError, RuntimeError) as error:
+        print(f"{name} is left out of {workload.name!r}: {error}", file=sys.stderr)
+        return False
+    seconds = ANSWERS * workload.connections / max(stood.per_second, 1.0)
+    rival.turn = min(LONGEST_TURN, max(rival.turn, seconds))
+    return True
+
+
+def put_load(workload: Workload, rival: Rival, client: Executor, seconds: float) -> Load:
+    """Have the client's process make requests."""
+    make = wrk.make_load if wrk.find() else load.make_load
+    return client.submit(make, rival.port, workload, rival.cookie, seconds).result()
