@@ -22,6 +22,7 @@ class Contender:
     :param requires: the packages it cannot do without.
     :param forms: the package it cannot read forms without.
     :param over_http: the workloads it takes part in over HTTP; by default all it has.
+    :param imports: the modules that the smallest application imports; by default ``requires``.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Contender:
     forms: str | None = None
     server: ServerName = "uvicorn"
     over_http: tuple[str, ...] | None = None
+    imports: tuple[str, ...] = ()
 
     @property
     def available(self) -> bool:
@@ -64,7 +66,14 @@ FORMS = "python_multipart"
 
 #: The first one that takes part in a workload is what the others are compared with.
 CONTENDERS = (
-    Contender("Starlette", "asgi", "starlette:make", ("starlette",), FORMS),
+    Contender(
+        "Starlette",
+        "asgi",
+        "starlette:make",
+        ("starlette",),
+        FORMS,
+        imports=("starlette.applications", "starlette.responses", "starlette.routing"),
+    ),
     Contender("asyncflask", "asgi", "asyncflask:make", ("asyncflask",)),
     Contender("raw ASGI", "asgi", "raw:make", ()),
     Contender("FastAPI", "asgi", "fastapi:make", ("fastapi",), FORMS),

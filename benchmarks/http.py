@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
+import typing as t
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -27,7 +28,7 @@ from .serving import Server
 from .serving import two_cores
 from .workloads import Workload
 
-LEVEL = "http"
+LEVEL: t.Literal["http"] = "http"
 RATE = "requests/s"
 P50 = "p50 ms"
 P99 = "p99 ms"
@@ -64,13 +65,16 @@ def measure_workloads(
     """Measure workloads, one after the other, while all servers stay up."""
     server_core, client_core = two_cores()
     with client_process(client_core) as client, contextlib.ExitStack() as stack:
-        served = start_servers(stack, workloads, contenders, server_core)
+        served = start_servers(stack, workloads, contenders)
         for workload in workloads:
             rivals = [
                 Rival(one, served[one.name, workload.app], 0, turn=turn)
                 for one in contenders_of(workload, LEVEL, contenders)
             ]
-            measure(workload, rivals, client, rounds, figures)
+            ready = [rival for rival in rivals if warm_up(workload, rival, client)]
+            for rival in ready:
+                rival.server.pin(server_core)
+            measure(workload, ready, client, rounds, figures)
 
 
 @contextlib.contextmanager
@@ -85,7 +89,6 @@ def start_servers(
     stack: contextlib.ExitStack,
     workloads: Sequence[Workload],
     contenders: Sequence[Contender],
-    core: int | None,
 ) -> dict[tuple[str, str], Server]:
     """Start a server for each framework, or for each of its applications if it is gunicorn."""
     served: dict[tuple[str, str], Server] = {}
@@ -94,16 +97,15 @@ def start_servers(
         groups = [[each] for each in takes] if contender.server == "gunicorn" else [takes]
         for group in groups:
             if group and (contender.name, group[0].app) not in served:
-                server = stack.enter_context(serve(contender, group, core))
+                server = stack.enter_context(serve(contender, group))
                 served.update({(contender.name, each.app): server for each in group})
     return served
 
 
 def measure(
-    workload: Workload, rivals: list[Rival], client: Executor, rounds: int, figures: Figures
+    workload: Workload, ready: list[Rival], client: Executor, rounds: int, figures: Figures
 ) -> None:
     """Measure the servers of a workload, in turns."""
-    ready = [rival for rival in rivals if warm_up(workload, rival, client)]
     for number in range(rounds):
         # Another one begins in each round: none always runs after the same one.
         start = number % max(1, len(ready))

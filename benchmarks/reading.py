@@ -70,7 +70,8 @@ class AnswerReader:
 
 def join_chunks(encoded: bytes) -> bytes:
     """Decode a chunked body."""
-    chunks, position = [], 0
+    chunks: list[bytes] = []
+    position = 0
     while True:
         line_end = encoded.index(b"\r\n", position)
         size = int(encoded[position:line_end], 16)

@@ -61,6 +61,14 @@ class Server:
         every = [one.memory_full_info() for one in self._every()]
         return Memory(sum(one.rss for one in every) / 1e6, sum(one.uss for one in every) / 1e6)
 
+    def pin(self, core: int | None) -> None:
+        """Let it run on one core only, once it is up: it starts sooner on all of them."""
+        if core is not None:
+            for process in self._every():
+                for thread in process.threads():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.sched_setaffinity(thread.id, {core})
+
     def _every(self) -> list[psutil.Process]:
         process = psutil.Process(self.process.pid)
         return [process, *process.children(recursive=True)]
@@ -83,14 +91,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(contender: Contender, workloads: Sequence[Workload], core: int | None) -> Iterator[Server]:
+def serve(contender: Contender, workloads: Sequence[Workload]) -> Iterator[Server]:
     """Serve the applications of workloads on free ports of the loopback interface.
 
     Connections can be made at once; they are answered as soon as the server is up. If it does
     not come up, they are refused.
 
     :param workloads: one, if the server is gunicorn.
-    :param core: the only core it may run on.
     """
     applications = {workload.app: workload for workload in workloads}
     with contextlib.ExitStack() as stack:
@@ -100,8 +107,7 @@ def serve(contender: Contender, workloads: Sequence[Workload], core: int | None)
         }
         files = {app: each.fileno() for app, each in sockets.items()}
         command = write_command(contender, applications, files)
-        with on_core(core):
-            process = subprocess.Popen(command, pass_fds=[*files.values()])
+        process = subprocess.Popen(command, pass_fds=[*files.values()])
         ports = {app: each.getsockname()[1] for app, each in sockets.items()}
     server = Server(process, ports)
     try:
@@ -117,7 +123,12 @@ def write_command(
     if contender.server == "gunicorn":
         ((app, workload),) = applications.items()
         command = [sys.executable, "-m", "gunicorn", f"--bind=fd://{files[app]}"]
-        return [*command, *GTHREAD, *QUIET, f"{__name__}:make({contender.name!r}, {workload.name!r})"]
+        return [
+            *command,
+            *GTHREAD,
+            *QUIET,
+            f"{__name__}:make({contender.name!r}, {workload.name!r})",
+        ]
     pairs = [f"{workload.name}={files[app]}" for app, workload in applications.items()]
     return [sys.executable, "-m", __name__, contender.name, *pairs]
 
@@ -139,20 +150,6 @@ def pin(core: int | None) -> None:
     """Let this thread, and what it starts from now on, run on one core only."""
     if core is not None:
         os.sched_setaffinity(0, {core})
-
-
-@contextlib.contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Start processes that run on one core only."""
-    if core is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    pin(core)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 class OneOfMany(uvicorn.Server):

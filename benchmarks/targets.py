@@ -16,6 +16,7 @@ INSIDE = "inprocess"
 HTTP = "http"
 TIME = "µs"
 RATE = "requests/s"
+MOUNTED = "asyncflask, mounted"
 
 
 @dataclass(frozen=True)
@@ -100,4 +101,61 @@ def inside_targets() -> Iterator[Target]:
         yield Target(INSIDE, name, TIME, "asyncflask, WSGI", "Flask", 0.4)
 
 
-TARGETS = (*inside_targets(),)
+#: What runs over HTTP in asyncflask and in Quart.
+QUART_TOO = (
+    *("hello", "json", "routes-200", "routes-2000", "hooks", "session", "template", "form"),
+    *("upload", "sync-1", "sync-64", "sync-hooks", "mixed-hooks", "static-10k", "static-10m"),
+    *("stream", "body-1m"),
+)
+
+
+def http_targets() -> Iterator[Target]:
+    """Bound requests per second and latencies over HTTP."""
+
+    def faster(workload: str, theirs: str, times: float, place: str | None = None) -> Target:
+        return Target(
+            HTTP,
+            workload,
+            RATE,
+            "asyncflask",
+            theirs,
+            times,
+            at_least=True,
+            their_workload=place,
+        )
+
+    yield faster("hello", "Starlette", 1.0)
+    yield faster("hello", "raw ASGI", 0.6)
+    yield faster("json", "Starlette", 1.0)
+    for name in ("hello", "json"):
+        yield Target(HTTP, name, "p99 ms", "asyncflask", "Starlette", 1.0)
+    yield faster("sync-64", "Starlette", 2.0)
+    yield faster("sync-64", "Flask", 3.0)
+    yield faster("mixed-hooks", "Quart", 2.0)
+    yield faster("mixed-hooks", "Starlette", 1.3, "sync-64")
+    for name in QUART_TOO:
+        yield faster(name, "Quart", 3.0)
+
+
+def race_targets() -> Iterator[Target]:
+    """Bound what a mounted application and gunicorn's threads do, in requests per second."""
+    for workload, adapter in (
+        ("mounted", "a2wsgi, 10 threads"),
+        ("mounted-legacy", "a2wsgi, 10 threads"),
+        ("mounted", "a2wsgi, 40 threads"),
+    ):
+        place = "mounted" if workload != "mounted" else None
+        yield Target(HTTP, workload, RATE, MOUNTED, adapter, 1.5, True, their_workload=place)
+    yield Target(HTTP, "sync-64", RATE, "asyncflask, WSGI", "Flask", 1.0, at_least=True)
+
+
+def process_targets() -> Iterator[Target]:
+    """Bound the import and the memory."""
+    yield Target("startup", "start", "import ms", "asyncflask", "Flask", 1.0)
+    for theirs, more in (("Quart", 0.0), ("Starlette", 15.0)):
+        yield Target("memory", "idle", "MB RSS", "asyncflask", theirs, more, measure="difference")
+    grown = "MB after 200,000 more requests"
+    yield Target("memory", "growth", grown, "asyncflask", "", 2.0, measure="value")
+
+
+TARGETS = (*inside_targets(), *http_targets(), *race_targets(), *process_targets())
