@@ -61,7 +61,8 @@ def measure(options: argparse.Namespace) -> Figures:
     figures, quick = Figures(), options.quick
     if "inprocess" in options.level:
         rounds = inprocess.QUICK_ROUNDS if quick else inprocess.ROUNDS
-        inprocess.measure_workloads(options.only, options.against, rounds, figures)
+        turn = inprocess.QUICK_TURN if quick else inprocess.TURN
+        inprocess.measure_workloads(options.only, options.against, rounds, turn, figures)
     if "http" in options.level:
         rounds = http.QUICK_ROUNDS if quick else http.ROUNDS
         turn = http.QUICK_TURN if quick else http.TURN

@@ -68,9 +68,9 @@ def check_answer(name: str, workload: Workload, answer: Answer) -> None:
 
 def same_body(workload: Workload, body: bytes) -> bool:
     """Compare a body with the expected one; frameworks set spaces in JSON differently."""
-    if isinstance(workload.answer, bytes):
-        return body == workload.answer
+    if isinstance(workload.expected, bytes):
+        return body == workload.expected
     try:
-        return bool(json.loads(body) == workload.answer)
+        return bool(json.loads(body) == workload.expected)
     except ValueError:
         return False

@@ -37,11 +37,12 @@ CPU = "cpu µs"
 #: How long one server is measured before it is the next one's turn, in seconds.
 TURN = 0.8
 ROUNDS = 5
-QUICK_TURN = 0.15
+QUICK_TURN = 0.1
 QUICK_ROUNDS = 2
-#: A turn lasts long enough for each connection to have so many answers, but not over the limit.
+#: A turn lasts long enough for each connection to have so many answers, but at most so many times
+#: as long as usual.
 ANSWERS = 2
-LONGEST_TURN = 4.0
+LONGEST_TURN = 5
 
 
 @dataclass
@@ -131,7 +132,7 @@ def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
         print(f"{name} is left out of {workload.name!r}: {error}", file=sys.stderr)
         return False
     seconds = ANSWERS * workload.connections / max(stood.per_second, 1.0)
-    rival.turn = min(LONGEST_TURN, max(rival.turn, seconds))
+    rival.turn = min(LONGEST_TURN * rival.turn, max(rival.turn, seconds))
     return True
 
 

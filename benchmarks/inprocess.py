@@ -30,10 +30,11 @@ CALLS = "calls"
 #: How long one framework is measured before it is the next one's turn, in seconds.
 TURN = 0.02
 ROUNDS = 31
-QUICK_ROUNDS = 7
+QUICK_TURN = 0.01
+QUICK_ROUNDS = 5
+#: Requests that are made before; slow ones are made for so many turns.
 WARM_UP = 200
-#: Slow requests warm up in fewer of them.
-WARM_UP_SECONDS = 0.1
+WARM_UP_TURNS = 3
 
 
 @dataclass
@@ -47,7 +48,11 @@ class Runner:
 
 
 def measure_workloads(
-    workloads: Iterable[Workload], contenders: Iterable[Contender], rounds: int, figures: Figures
+    workloads: Iterable[Workload],
+    contenders: Iterable[Contender],
+    rounds: int,
+    turn: float,
+    figures: Figures,
 ) -> None:
     """Measure workloads, one after the other."""
     contenders = tuple(contenders)
@@ -55,14 +60,14 @@ def measure_workloads(
         for workload in workloads:
             rivals = contenders_of(workload, "inprocess", contenders)
             if rivals:
-                runner.run(measure(workload, rivals, rounds, figures))
+                runner.run(measure(workload, rivals, rounds, turn, figures))
 
 
 async def measure(
-    workload: Workload, contenders: list[Contender], rounds: int, figures: Figures
+    workload: Workload, contenders: list[Contender], rounds: int, turn: float, figures: Figures
 ) -> None:
     """Measure one workload in every framework, in turns."""
-    runners = [await prepare(workload, contender) for contender in contenders]
+    runners = [await prepare(workload, contender, turn) for contender in contenders]
     # What is set up by now is no garbage of anyone's: a collection looks at it no more.
     gc.collect()
     gc.freeze()
@@ -82,26 +87,26 @@ async def measure(
             figures.add(Key(LEVEL, workload.name, runner.contender.name, CALLS), runner.calls)
 
 
-async def prepare(workload: Workload, contender: Contender) -> Runner:
+async def prepare(workload: Workload, contender: Contender, turn: float) -> Runner:
     """Check the answer, warm up, count calls, and find out how many requests fill a turn."""
     app = contender.make(workload)
     requests = await prepare_requests(app, contender.protocol, workload, contender.name)
-    seconds = await warm_up(requests, workload)
+    seconds = await warm_up(requests, workload, turn)
     calls = None if workload.threads else await count_calls(requests)
-    return Runner(contender, requests, max(1, round(TURN / seconds)), calls)
+    return Runner(contender, requests, max(1, round(turn / seconds)), calls)
 
 
-async def warm_up(requests: Requests, workload: Workload) -> float:
+async def warm_up(requests: Requests, workload: Workload, turn: float) -> float:
     """Make requests for a while.
 
     :returns: the seconds that one of them took at the end.
     """
-    end = time.perf_counter() + WARM_UP_SECONDS
+    end = time.perf_counter() + turn * WARM_UP_TURNS
     made, step, seconds = 0, 1, 0.0
     while made < WARM_UP and time.perf_counter() < end:
         seconds = await time_requests(requests, step, workload)
         made += step
-        step = max(1, min(WARM_UP, round(TURN / seconds)))
+        step = max(1, min(WARM_UP, round(turn / seconds)))
     return seconds
 
 

@@ -32,10 +32,10 @@ QUICK_BUSY_SECONDS = 0.3
 #: Growth is counted from here: caches, pools and the allocator have what they need by then.
 SETTLED = 30_000
 GROWTH_REQUESTS = 200_000
-QUICK_GROWTH_REQUESTS = 20_000
+QUICK_GROWTH_REQUESTS = 5_000
 #: Who is asked so many requests; for slower ones that would take minutes.
 GROWING = ("Starlette", "asyncflask")
-TURN = 1.0
+TURN = 0.5
 
 
 def growth_metric(requests: int) -> str:

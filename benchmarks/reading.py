@@ -30,7 +30,7 @@ class AnswerReader:
     def feed(self, data: bytes) -> Answer | None:
         """Take what has arrived, and give the answer once it is complete.
 
-        :raises ValueError: more has arrived than belongs to the answer.
+        :raises ValueError: it is no answer, or more has arrived than belongs to it.
         """
         self._received += data
         if self._answer is None and not self._read_head():
@@ -47,11 +47,12 @@ class AnswerReader:
         head, mark, _ = self._received.partition(HEAD_END)
         if not mark:
             return False
-        status, *lines = head.decode("latin-1").split("\r\n")
+        version_and_status, *lines = head.decode("latin-1").split("\r\n")
+        _, status, *_ = f"{version_and_status}  ".split(" ")
         pairs = (line.partition(":") for line in lines)
         headers = [(name.lower(), text.strip()) for name, _, text in pairs]
         length = dict(headers).get("content-length")
-        self._answer = Answer(int(status.split()[1]), headers, b"")
+        self._answer = Answer(int(status), headers, b"")
         self._start = len(head) + len(mark)
         self._length = None if length is None else int(length)
         return True

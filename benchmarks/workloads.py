@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import typing as t
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
+from functools import partial
 
 from .apps.content import CHUNK
 from .apps.content import CHUNKS
@@ -23,7 +26,7 @@ from .apps.content import SMALL
 HOOKED = {"x-first": "1", "x-second": "2"}
 FORM_TYPE = "application/x-www-form-urlencoded"
 FORM = b"name=Ada+Lovelace&email=ada%40example.org&age=36&city=London&note=likes+%26+engines"
-UPLOAD = pattern(100_000)
+UPLOAD = 100_000
 BOUNDARY = "----benchmark"
 ITEMS = 8_000
 
@@ -34,7 +37,7 @@ def multipart() -> bytes:
     file_head = 'Content-Disposition: form-data; name="file"; filename="upload.bin"'
     head = f"--{BOUNDARY}\r\n{field_head}\r\n\r\nreport\r\n--{BOUNDARY}\r\n{file_head}\r\n"
     head += "Content-Type: application/octet-stream\r\n\r\n"
-    return head.encode() + UPLOAD + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return head.encode() + pattern(UPLOAD) + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def large_json() -> bytes:
@@ -58,7 +61,9 @@ class Workload:
     """One kind of request.
 
     :param app: the name of the method that makes the application.
-    :param answer: the body; parsed JSON if it is no bytes.
+    :param answer: the body, or what makes it; parsed JSON if it is neither.
+    :param sends: the body of the request, or what makes it: a large one is to take memory only
+        where it is sent.
     :param answer_headers: what the answer's headers have to have among them.
     :param concurrent: how many requests are made at the same time in process.
     :param connections: how many clients ask over HTTP.
@@ -76,7 +81,7 @@ class Workload:
     method: str = "GET"
     path: str = "/"
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    sends: bytes | Callable[[], bytes] = b""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     concurrent: int = 1
     connections: int = 64
@@ -84,6 +89,16 @@ class Workload:
     threads: bool = False
     inside: bool = True
     under_wsgi: bool = True
+
+    @cached_property
+    def expected(self) -> t.Any:
+        """The body that is expected."""
+        return self.answer() if callable(self.answer) else self.answer
+
+    @cached_property
+    def body(self) -> bytes:
+        """The body of the request."""
+        return self.sends() if callable(self.sends) else self.sends
 
 
 HELLO = b"Hello, World!"
@@ -106,7 +121,7 @@ WORKLOADS = (
         b"Ada Lovelace, ada@example.org, 36, London, likes & engines",
         "POST",
         headers={"Content-Type": FORM_TYPE},
-        body=FORM,
+        sends=FORM,
     ),
     Workload(
         "upload",
@@ -115,7 +130,7 @@ WORKLOADS = (
         b"report, upload.bin, 100000",
         "POST",
         headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
-        body=multipart(),
+        sends=multipart,
     ),
     Workload(
         "sync-1",
@@ -159,7 +174,7 @@ WORKLOADS = (
         "static-10k",
         "static file of 10 kB",
         "static",
-        pattern(SMALL),
+        partial(pattern, SMALL),
         path="/static/small.bin",
         threads=True,
     ),
@@ -167,7 +182,7 @@ WORKLOADS = (
         "static-10m",
         "static file of 10 MB",
         "static",
-        pattern(LARGE),
+        partial(pattern, LARGE),
         path="/static/large.bin",
         connections=8,
         threads=True,
@@ -180,14 +195,14 @@ WORKLOADS = (
         str(ITEMS).encode(),
         "POST",
         headers={"Content-Type": "application/json"},
-        body=large_json(),
+        sends=large_json,
         connections=8,
     ),
     Workload("mounted", "Flask application mounted on /", "mounted", HELLO, inside=False),
     Workload(
         "mounted-legacy",
         "Flask application mounted on /legacy",
-        "mounted",
+        "mounted_legacy",
         HELLO,
         path="/legacy/",
         inside=False,

@@ -21,9 +21,15 @@ class MountedApps:
         return self._wrap(flask_apps.make().hello())
 
 
+class OwnMountedApps(MountedApps):
+    """Makes the application that is mounted below a path, too, which adapters leave to others."""
+
+    mounted_legacy = MountedApps.mounted
+
+
 def make() -> MountedApps:
     """Mount it below two paths of asyncflask's."""
-    return MountedApps(mount)
+    return OwnMountedApps(mount)
 
 
 def make_a2wsgi() -> MountedApps:
