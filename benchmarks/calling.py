@@ -4,71 +4,112 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import sys
 import typing as t
 from collections.abc import Awaitable
 from collections.abc import Callable
 from types import FrameType
 
-from .contenders import Case
+from .answers import Answer
+from .answers import check_answer
+from .answers import cookie_of
+from .answers import request_headers
+from .workloads import Workload
 
 #: Makes a number of requests, one after the other.
 Requests = Callable[[int], Awaitable[None]]
+Sent = list[t.Any]
 
-HEADERS = {
-    "Host": "127.0.0.1:8000",
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-    "Accept-Language": "en-US,en;q=0.5",
-    "Accept-Encoding": "gzip, deflate, br",
-}
-REQUEST = {"type": "http.request", "body": b"", "more_body": False}
+#: A server hands on what it has read from the socket, which is this much at most.
+PIECE = 65_536
+#: Seconds that an answer may take.
+LIMIT = 10.0
 
 
-def asgi_requests(app: t.Any, case: Case, sent: list[t.Any] | None = None) -> Requests:
-    """Make requests in the way an ASGI server does.
+class Caller(t.Protocol):
+    """Makes requests in the way a server does."""
 
-    :param sent: where the messages of the application go; by default nowhere.
+    def __call__(self, app: t.Any, workload: Workload, cookie: str, sent: Sent | None) -> Requests:
+        """Prepare the requests.
+
+        :param sent: where the answers go; by default nowhere.
+        """
+
+
+class Exchange:
+    """The server's side of one request.
+
+    As under uvicorn the client stays until it has the answer, which whoever still receives is
+    then told: some frameworks wait for that.
     """
-    scope = asgi_scope(case.path)
 
-    async def send(message: t.Any) -> None:
-        if sent is not None:
-            sent.append(message)
+    __slots__ = ("_complete", "_pieces", "_sent", "_waiting")
+
+    def __init__(self, pieces: list[t.Any], sent: Sent | None) -> None:
+        self._pieces = iter(pieces)
+        self._sent = sent
+        self._complete = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def receive(self) -> t.Any:
+        """Give the pieces of the body, and after them the disconnect."""
+        for piece in self._pieces:
+            return piece
+        if not self._complete:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: t.Any) -> None:
+        """Take a message."""
+        if self._sent is not None:
+            self._sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._complete = True
+            if self._waiting is not None and not self._waiting.done():
+                self._waiting.set_result(None)
+
+
+def asgi_requests(app: t.Any, workload: Workload, cookie: str, sent: Sent | None) -> Requests:
+    """Make requests in the way an ASGI server does."""
+    scope = asgi_scope(workload, cookie)
+    pieces = body_messages(workload.body)
 
     async def requests(count: int) -> None:
         for _ in range(count):
-            await app(dict(scope), one_request(), send)
+            exchange = Exchange(pieces, sent)
+            fresh = {**scope, "headers": scope["headers"].copy(), "state": {}}
+            await app(fresh, exchange.receive, exchange.send)
 
     return requests
 
 
-def one_request() -> Callable[[], Awaitable[t.Any]]:
-    """Receive an empty body, and after it nothing: this client stays."""
-    asked = False
+def body_messages(body: bytes) -> list[t.Any]:
+    """Cut a body into the messages that carry it."""
+    starts = range(0, max(1, len(body)), PIECE)
+    return [
+        {
+            "type": "http.request",
+            "body": body[start : start + PIECE],
+            "more_body": start + PIECE < len(body),
+        }
+        for start in starts
+    ]
 
-    async def receive() -> t.Any:
-        nonlocal asked
-        if asked:
-            await asyncio.get_running_loop().create_future()
-        asked = True
-        return REQUEST
 
-    return receive
-
-
-def wsgi_requests(app: t.Any, case: Case, sent: list[t.Any] | None = None) -> Requests:
+def wsgi_requests(app: t.Any, workload: Workload, cookie: str, sent: Sent | None) -> Requests:
     """Make requests in the way a WSGI server does."""
-    environ = wsgi_environ(case.path)
+    environ = wsgi_environ(workload, cookie)
 
     def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> None:
         if sent is not None:
-            sent.append({"status": int(status[:3])})
+            encoded = [(name.encode(), text.encode("latin-1")) for name, text in headers]
+            sent.append({"status": int(status[:3]), "headers": encoded})
 
     async def requests(count: int) -> None:
         for _ in range(count):
-            chunks = app({**environ, "wsgi.input": io.BytesIO()}, start_response)
+            body = io.BytesIO(workload.body)
+            chunks = app({**environ, "wsgi.input": body}, start_response)
             for chunk in chunks:
                 if sent is not None:
                     sent.append({"body": chunk})
@@ -78,33 +119,40 @@ def wsgi_requests(app: t.Any, case: Case, sent: list[t.Any] | None = None) -> Re
     return requests
 
 
-def asgi_scope(path: str) -> dict[str, t.Any]:
+def asgi_scope(workload: Workload, cookie: str) -> dict[str, t.Any]:
     """Make a scope as uvicorn does."""
+    headers = request_headers(workload, cookie).items()
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": workload.method,
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
+        "path": workload.path,
+        "raw_path": workload.path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(name.lower().encode(), text.encode()) for name, text in HEADERS.items()],
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 8000),
-        "state": {},
     }
 
 
-def wsgi_environ(path: str) -> dict[str, t.Any]:
+def wsgi_environ(workload: Workload, cookie: str) -> dict[str, t.Any]:
     """Make an environ as gunicorn does."""
+    headers = {
+        f"HTTP_{name.upper().replace('-', '_')}": text
+        for name, text in request_headers(workload, cookie).items()
+    }
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if f"HTTP_{name}" in headers:
+            headers[name] = headers.pop(f"HTTP_{name}")
     return {
-        "REQUEST_METHOD": "GET",
+        "REQUEST_METHOD": workload.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": path,
+        "PATH_INFO": workload.path,
         "QUERY_STRING": "",
-        "RAW_URI": path,
+        "RAW_URI": workload.path,
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "8000",
         "SERVER_PROTOCOL": "HTTP/1.1",
@@ -116,24 +164,51 @@ def wsgi_environ(path: str) -> dict[str, t.Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
-        **{f"HTTP_{name.upper().replace('-', '_')}": text for name, text in HEADERS.items()},
+        **headers,
     }
 
 
-SPEAKERS = {"asgi": asgi_requests, "wsgi": wsgi_requests}
+CALLERS: dict[str, Caller] = {"asgi": asgi_requests, "wsgi": wsgi_requests}
 
 
-def check_answer(name: str, case: Case, sent: list[t.Any]) -> None:
-    """Make sure that what will be measured is an answer and no error page.
+async def prepare_requests(app: t.Any, protocol: str, workload: Workload, name: str) -> Requests:
+    """Check the answer that an application gives, and prepare to ask for it again.
 
-    :raises RuntimeError: status or body is not the expected one.
+    :param name: whose application it is, for the message.
+    :raises RuntimeError: the answer is not the expected one.
     """
-    status = next((message["status"] for message in sent if "status" in message), None)
+    call, cookie = CALLERS[protocol], ""
+    try:
+        async with asyncio.timeout(LIMIT):
+            if workload.session:
+                cookie = cookie_of(await ask(call, app, workload, cookie))
+            check_answer(name, workload, await ask(call, app, workload, cookie))
+    except TimeoutError:
+        raise RuntimeError(f"{name} does not answer {workload.name!r}") from None
+    return call(app, workload, cookie, None)
+
+
+async def ask(call: Caller, app: t.Any, workload: Workload, cookie: str) -> Answer:
+    """Make one request and collect what is sent."""
+    sent: Sent = []
+    await call(app, workload, cookie, sent)(1)
+    start: t.Any = next((message for message in sent if "status" in message), {})
+    headers = [(name.decode(), text.decode("latin-1")) for name, text in start.get("headers", ())]
     body = b"".join(message.get("body", b"") for message in sent)
-    # Frameworks set spaces and line ends in JSON differently.
-    same = json.loads(body) == json.loads(case.body) if case.name == "json" else body == case.body
-    if status != 200 or not same:
-        raise RuntimeError(f"{name} answers {case.path!r} with {status!r} and {body!r}")
+    return Answer(start.get("status", 0), headers, body)
+
+
+async def make_concurrently(requests: Requests, count: int, concurrent: int) -> int:
+    """Make requests, so many at the same time.
+
+    :returns: how many that were.
+    """
+    if concurrent == 1:
+        await requests(count)
+        return count
+    each = max(1, count // concurrent)
+    await asyncio.gather(*(requests(each) for _ in range(concurrent)))
+    return each * concurrent
 
 
 async def count_calls(requests: Requests) -> int:

@@ -1,137 +1,142 @@
-"""Requests per second over HTTP: ``python -m benchmarks.http [--quick]``.
+"""Measures over HTTP: requests per second, latencies, and the server's processor time.
 
-A server has one core and the client another. The servers of a race are measured in turns, so that
-a busy machine slows them all; the ratios are what can be compared between runs.
+A server has one core and the client another. The frameworks of a workload are measured in turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
-import signal
 import sys
+import typing as t
+from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from dataclasses import field
-from statistics import median
 
-from .inprocess import spread
-from .load import CONNECTIONS
+from . import load
+from . import wrk
+from .contenders import Contender
+from .contenders import contenders_of
+from .figures import Figures
+from .figures import Key
 from .load import Load
-from .load import make_load
-from .races import Race
-from .races import RACES
-from .races import Served
-from .races import Target
 from .serving import pin
 from .serving import serve
 from .serving import Server
 from .serving import two_cores
+from .workloads import Workload
+
+LEVEL: t.Literal["http"] = "http"
+RATE = "requests/s"
+P50 = "p50 ms"
+P99 = "p99 ms"
+CPU = "cpu µs"
 
 #: How long one server is measured before it is the next one's turn, in seconds.
-TURN = 1.2
-ROUNDS = 7
-QUICK_TURN = 0.5
-QUICK_ROUNDS = 3
+TURN = 0.8
+ROUNDS = 5
+QUICK_TURN = 0.1
+QUICK_ROUNDS = 2
+#: A turn lasts long enough for each connection to have so many answers, but at most so many times
+#: as long as usual.
+ANSWERS = 2
+LONGEST_TURN = 5
 
 
 @dataclass
-class Measured:
-    """One server in one race; a figure for each round."""
+class Rival:
+    """One server in one workload."""
 
-    served: Served
+    contender: Contender
     server: Server
-    per_second: list[float] = field(default_factory=list)
-    #: Microseconds of the server's processor time for each request.
-    cpu: list[float] = field(default_factory=list)
+    port: int
+    cookie: str = ""
+    turn: float = TURN
 
 
-def main() -> None:
-    """Measure and print a table for each race."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, so more noise")
-    parser.add_argument("--only", metavar="RACE", choices=[race.name for race in RACES])
-    options = parser.parse_args()
-    rounds, turn = (QUICK_ROUNDS, QUICK_TURN) if options.quick else (ROUNDS, TURN)
-    # Unlike the signal itself, an exception lets the servers be stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+def measure_workloads(
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    rounds: int,
+    turn: float,
+    figures: Figures,
+) -> None:
+    """Measure workloads, one after the other, while all servers stay up."""
     server_core, client_core = two_cores()
-    with ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), initializer=pin, initargs=(client_core,)
-    ) as client:
-        for race in RACES:
-            if options.only in (None, race.name):
-                print_race(race, measure(race, client, server_core, rounds, turn))
-    print("\nquartiles in brackets; µs: processor time of the server for one request")
+    with client_process(client_core) as client, contextlib.ExitStack() as stack:
+        served = start_servers(stack, workloads, contenders)
+        for workload in workloads:
+            rivals = [
+                Rival(one, served[one.name, workload.app], 0, turn=turn)
+                for one in contenders_of(workload, LEVEL, contenders)
+            ]
+            ready = [rival for rival in rivals if warm_up(workload, rival, client)]
+            for rival in ready:
+                rival.server.pin(server_core)
+            measure(workload, ready, client, rounds, figures)
+
+
+@contextlib.contextmanager
+def client_process(core: int | None) -> Iterator[Executor]:
+    """Start the process that asks, and that starts wrk, on a core of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(core,)) as client:
+        yield client
+
+
+def start_servers(
+    stack: contextlib.ExitStack,
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+) -> dict[tuple[str, str], Server]:
+    """Start a server for each framework, or for each of its applications if it is gunicorn."""
+    served: dict[tuple[str, str], Server] = {}
+    for contender in contenders:
+        takes = [each for each in workloads if contender in contenders_of(each, LEVEL, [contender])]
+        groups = [[each] for each in takes] if contender.server == "gunicorn" else [takes]
+        for group in groups:
+            if group and (contender.name, group[0].app) not in served:
+                server = stack.enter_context(serve(contender, group))
+                served.update({(contender.name, each.app): server for each in group})
+    return served
 
 
 def measure(
-    race: Race, client: Executor, core: int | None, rounds: int, turn: float
-) -> list[Measured]:
-    """Measure the servers of a race, in turns."""
-    with contextlib.ExitStack() as stack:
-        started = [
-            Measured(served, stack.enter_context(serve(served.server, served.make, core)))
-            for served in race.served
-        ]
-        measured = [one for one in started if answers(race, one, client)]
-        for number in range(rounds):
-            # Another one begins in each round: none always runs after the same one.
-            start = number % max(1, len(measured))
-            for one in measured[start:] + measured[:start]:
-                before = one.server.cpu_seconds
-                load = put_load(race, one, client, turn)
-                one.per_second.append(load.per_second)
-                one.cpu.append((one.server.cpu_seconds - before) * 1e6 / load.answers)
-    return measured
+    workload: Workload, ready: list[Rival], client: Executor, rounds: int, figures: Figures
+) -> None:
+    """Measure the servers of a workload, in turns."""
+    for number in range(rounds):
+        # Another one begins in each round: none always runs after the same one.
+        start = number % max(1, len(ready))
+        for rival in ready[start:] + ready[:start]:
+            before = rival.server.cpu_seconds
+            stood = put_load(workload, rival, client, rival.turn)
+            cpu = (rival.server.cpu_seconds - before) * 1e6 / stood.answers
+            measured = {RATE: stood.per_second, P50: stood.p50, P99: stood.p99, CPU: cpu}
+            for metric, value in measured.items():
+                figures.add(Key(LEVEL, workload.name, rival.contender.name, metric), value)
 
 
-def answers(race: Race, one: Measured, client: Executor) -> bool:
-    """Wait for a server and warm it up; say so if it does not answer as it should."""
+def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
+    """Wait for a server, check its answer and warm it up; say so if the answer is not right."""
+    rival.port = rival.server.ports[workload.app]
+    name = rival.contender.name
     try:
-        put_load(race, one, client, QUICK_TURN / 2)
-    except (ConnectionError, TimeoutError) as error:
-        print(f"{one.served.name} is left out of {race.name!r}: {error!r}", file=sys.stderr)
+        rival.cookie = load.check_server(name, rival.port, workload)
+        stood = client.submit(
+            load.make_load, rival.port, workload, rival.cookie, rival.turn / 4
+        ).result()
+    except (OSError, RuntimeError) as error:
+        print(f"{name} is left out of {workload.name!r}: {error}", file=sys.stderr)
         return False
+    seconds = ANSWERS * workload.connections / max(stood.per_second, 1.0)
+    rival.turn = min(LONGEST_TURN * rival.turn, max(rival.turn, seconds))
     return True
 
 
-def put_load(race: Race, one: Measured, client: Executor, seconds: float) -> Load:
+def put_load(workload: Workload, rival: Rival, client: Executor, seconds: float) -> Load:
     """Have the client's process make requests."""
-    return client.submit(make_load, one.server.port, one.served.path, race.body, seconds).result()
-
-
-def print_race(race: Race, measured: list[Measured]) -> None:
-    """Print a table, and which targets hold."""
-    if not measured:
-        return
-    first = measured[0]
-    print(f"\n{race.name + f', {CONNECTIONS} connections':34}{'requests per second':>28}", end="")
-    print(f"{'times the first':>17}{'µs':>8}")
-    for one in measured:
-        print(f"{one.served.name:34}{median(one.per_second):13.0f}", end=" ")
-        print(f"{spread(one.per_second, 0):>14}{compare(one, first):17.2f}", end="")
-        print(f"{median(one.cpu):8.0f}")
-    for target in race.targets:
-        print_target(target, {one.served.name: one for one in measured})
-
-
-def print_target(target: Target, measured: dict[str, Measured]) -> None:
-    """Say whether a target holds, which in a short run is a matter of luck if it is close."""
-    print(f"target: {target.ours} at least {target.times} times {target.theirs}: ", end="")
-    if target.ours in measured and target.theirs in measured:
-        ratio = compare(measured[target.ours], measured[target.theirs])
-        print(f"{ratio:.2f}, {'holds' if ratio >= target.times else 'DOES NOT HOLD'}")
-    else:
-        print("not measured")
-
-
-def compare(one: Measured, other: Measured) -> float:
-    """Give the ratio of the medians."""
-    return median(one.per_second) / median(other.per_second)
-
-
-if __name__ == "__main__":
-    main()
+    make = wrk.make_load if wrk.find() else load.make_load
+    return client.submit(make, rival.port, workload, rival.cookie, seconds).result()

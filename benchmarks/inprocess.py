@@ -1,127 +1,117 @@
-"""Microseconds per request in process: ``python -m benchmarks.inprocess [--quick]``.
+"""Measures in process: an application is called as a server calls it, without one.
 
-All frameworks are measured in one run, in turns, so that a busy machine slows them all; the
-ratios are what can be compared between runs. No server and no network are involved.
+All frameworks of a workload are measured in turns, so that a busy machine slows them all.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import time
-import typing as t
+from collections.abc import Iterable
 from dataclasses import dataclass
-from dataclasses import field
-from statistics import median
-from statistics import quantiles
 
 import uvloop
 
-from .calling import check_answer
 from .calling import count_calls
+from .calling import make_concurrently
+from .calling import prepare_requests
 from .calling import Requests
-from .calling import SPEAKERS
-from .contenders import Case
-from .contenders import CASES
-from .contenders import CONTENDERS
+from .contenders import Contender
+from .contenders import contenders_of
+from .figures import Figures
+from .figures import Key
+from .workloads import Workload
 
-WARM_UP = 200
+LEVEL = "inprocess"
+TIME = "µs"
+CALLS = "calls"
+
 #: How long one framework is measured before it is the next one's turn, in seconds.
 TURN = 0.02
-ROUNDS = 41
-QUICK_ROUNDS = 9
+ROUNDS = 31
+QUICK_TURN = 0.01
+QUICK_ROUNDS = 5
+#: Requests that are made before; slow ones are made for so many turns.
+WARM_UP = 200
+WARM_UP_TURNS = 3
 
 
 @dataclass
-class Measured:
-    """One framework in one case."""
+class Runner:
+    """One framework in one workload."""
 
-    name: str
+    contender: Contender
     requests: Requests
     per_turn: int
     calls: int | None
-    #: Microseconds per request, one figure for each round.
-    times: list[float] = field(default_factory=list)
 
 
-def main() -> None:
-    """Measure and print a table for each case."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inprocess", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, so more noise")
-    parser.add_argument("--only", metavar="CASE", choices=[case.name for case in CASES])
-    options = parser.parse_args()
-    rounds = QUICK_ROUNDS if options.quick else ROUNDS
-    apps = make_apps()
+def measure_workloads(
+    workloads: Iterable[Workload],
+    contenders: Iterable[Contender],
+    rounds: int,
+    turn: float,
+    figures: Figures,
+) -> None:
+    """Measure workloads, one after the other."""
+    contenders = tuple(contenders)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for case in CASES:
-            if options.only in (None, case.name):
-                print_case(case, runner.run(measure(case, apps, rounds)))
-    print("\nquartiles in brackets; calls: Python functions called for one request")
+        for workload in workloads:
+            rivals = contenders_of(workload, "inprocess", contenders)
+            if rivals:
+                runner.run(measure(workload, rivals, rounds, turn, figures))
 
 
-def make_apps() -> dict[str, tuple[str, t.Any]]:
-    """Make the applications of the frameworks that are installed."""
-    apps: dict[str, tuple[str, t.Any]] = {}
-    for contender in CONTENDERS:
-        try:
-            apps[contender.name] = contender.protocol, contender.make()
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("asyncflask"):
-                raise
-            print(f"{contender.name} is left out: {error}")
-    return apps
+async def measure(
+    workload: Workload, contenders: list[Contender], rounds: int, turn: float, figures: Figures
+) -> None:
+    """Measure one workload in every framework, in turns."""
+    runners = [await prepare(workload, contender, turn) for contender in contenders]
+    # What is set up by now is no garbage of anyone's: a collection looks at it no more.
+    gc.collect()
+    gc.freeze()
+    try:
+        for number in range(rounds):
+            # Another one begins in each round: none always runs after the same one.
+            start = number % len(runners)
+            for runner in runners[start:] + runners[:start]:
+                gc.collect()
+                seconds = await time_requests(runner.requests, runner.per_turn, workload)
+                key = Key(LEVEL, workload.name, runner.contender.name, TIME)
+                figures.add(key, seconds * 1e6)
+    finally:
+        gc.unfreeze()
+    for runner in runners:
+        if runner.calls is not None:
+            figures.add(Key(LEVEL, workload.name, runner.contender.name, CALLS), runner.calls)
 
 
-async def measure(case: Case, apps: dict[str, tuple[str, t.Any]], rounds: int) -> list[Measured]:
-    """Measure one case in every framework, in turns."""
-    measured = [await prepare(case, name, *apps[name]) for name in apps]
-    for turn in range(rounds):
-        # Another one begins in each round: none always runs after the same one.
-        start = turn % len(measured)
-        for one in measured[start:] + measured[:start]:
-            gc.collect()
-            one.times.append(await time_requests(one.requests, one.per_turn) * 1e6)
-    return measured
+async def prepare(workload: Workload, contender: Contender, turn: float) -> Runner:
+    """Check the answer, warm up, count calls, and find out how many requests fill a turn."""
+    app = contender.make(workload)
+    requests = await prepare_requests(app, contender.protocol, workload, contender.name)
+    seconds = await warm_up(requests, workload, turn)
+    calls = None if workload.threads else await count_calls(requests)
+    return Runner(contender, requests, max(1, round(turn / seconds)), calls)
 
 
-async def prepare(case: Case, name: str, protocol: str, app: t.Any) -> Measured:
-    """Check the answer, warm up, and find out how many requests fill a turn."""
-    sent: list[t.Any] = []
-    await SPEAKERS[protocol](app, case, sent)(1)
-    check_answer(name, case, sent)
-    requests = SPEAKERS[protocol](app, case)
-    seconds = await time_requests(requests, WARM_UP)
-    # Calls on a worker thread are not seen, so the figure would say too little.
-    threaded = protocol == "asgi" and case.name == "sync view"
-    calls = None if threaded else await count_calls(requests)
-    return Measured(name, requests, max(1, round(TURN / seconds)), calls)
+async def warm_up(requests: Requests, workload: Workload, turn: float) -> float:
+    """Make requests for a while.
+
+    :returns: the seconds that one of them took at the end.
+    """
+    end = time.perf_counter() + turn * WARM_UP_TURNS
+    made, step, seconds = 0, 1, 0.0
+    while made < WARM_UP and time.perf_counter() < end:
+        seconds = await time_requests(requests, step, workload)
+        made += step
+        step = max(1, min(WARM_UP, round(turn / seconds)))
+    return seconds
 
 
-async def time_requests(requests: Requests, count: int) -> float:
+async def time_requests(requests: Requests, count: int, workload: Workload) -> float:
     """Return the seconds one request takes."""
     start = time.perf_counter()
-    await requests(count)
-    return (time.perf_counter() - start) / count
-
-
-def print_case(case: Case, measured: list[Measured]) -> None:
-    """Print a table: times, and ratios to the first framework."""
-    first = measured[0]
-    print(f"\n{case.name + ': GET ' + case.path:28}{'µs per request':>24}", end="")
-    print(f"{'times ' + first.name:>28}{'calls':>8}")
-    for one in measured:
-        ratios = [mine / theirs for mine, theirs in zip(one.times, first.times, strict=True)]
-        ratio = median(one.times) / median(first.times)
-        print(f"{one.name:28}{median(one.times):10.1f} {spread(one.times, 1):>13}", end="")
-        print(f"{ratio:14.2f} {spread(ratios, 2):>13}{'–' if one.calls is None else one.calls:>8}")
-
-
-def spread(figures: list[float], digits: int) -> str:
-    """Format the quartiles."""
-    low, _, high = quantiles(figures, n=4)
-    return f"[{low:.{digits}f}–{high:.{digits}f}]"
-
-
-if __name__ == "__main__":
-    main()
+    made = await make_concurrently(requests, count, workload.concurrent)
+    return (time.perf_counter() - start) / made

@@ -1,70 +1,77 @@
-"""Server processes, each on a socket that is open before the server runs."""
+"""Server processes, whose sockets are open before they run.
+
+Run as a program it is such a process: one for all the workloads of a framework, since starting
+one for each would take most of the time. Each workload has a server and a port of its own in it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import subprocess
 import sys
 import typing as t
-from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import psutil
 import uvicorn
+import uvloop
+
+from .contenders import BY_NAME
+from .contenders import Contender
+from .workloads import BY_NAME as WORKLOADS
+from .workloads import Workload
 
 #: Seconds that a server may take to end before it is killed.
 LIMIT = 5.0
 
 GTHREAD = ("--worker-class=gthread", "--threads=8", "--workers=1")
+QUIET = ("--log-level=warning", "--no-control-socket")
 
 
-def uvicorn_command(make: Callable[[], t.Any], fd: int) -> list[str]:
-    """Serve with uvicorn, by this module."""
-    return [sys.executable, "-m", __name__, import_string(make), str(fd)]
+class Memory(t.NamedTuple):
+    """Memory of processes in megabytes: all they hold, and what they alone hold."""
 
-
-def uvicorn_reset_command(make: Callable[[], t.Any], fd: int) -> list[str]:
-    """Serve with uvicorn, each request in a context of its own."""
-    return [*uvicorn_command(make, fd), "--reset-contextvars"]
-
-
-def gunicorn_command(make: Callable[[], t.Any], fd: int) -> list[str]:
-    """Serve with gunicorn and its threads."""
-    quiet = ("--log-level=warning", "--no-control-socket")
-    command = [sys.executable, "-m", "gunicorn", f"--bind=fd://{fd}", *GTHREAD, *quiet]
-    return [*command, import_string(make) + "()"]
-
-
-def import_string(make: Callable[[], t.Any]) -> str:
-    """Say where a function is."""
-    return f"{make.__module__}:{make.__name__}"
-
-
-COMMANDS = {
-    "uvicorn": uvicorn_command,
-    "uvicorn --reset-contextvars": uvicorn_reset_command,
-    "gunicorn": gunicorn_command,
-}
+    rss: float
+    uss: float
 
 
 class Server:
     """A server process.
 
     :param process: the process; it may have children.
+    :param ports: the port of each application.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], ports: dict[str, int]) -> None:
         self.process = process
-        self.port = port
+        self.ports = ports
 
     @property
     def cpu_seconds(self) -> float:
         """Seconds of processor time that it has taken so far."""
+        return float(sum(sum(one.cpu_times()[:2]) for one in self._every()))
+
+    @property
+    def memory(self) -> Memory:
+        """What it and its children hold."""
+        every = [one.memory_full_info() for one in self._every()]
+        return Memory(sum(one.rss for one in every) / 1e6, sum(one.uss for one in every) / 1e6)
+
+    def pin(self, core: int | None) -> None:
+        """Let it run on one core only, once it is up: it starts sooner on all of them."""
+        if core is not None:
+            for process in self._every():
+                for thread in process.threads():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.sched_setaffinity(thread.id, {core})
+
+    def _every(self) -> list[psutil.Process]:
         process = psutil.Process(self.process.pid)
-        every = [process, *process.children(recursive=True)]
-        return float(sum(sum(one.cpu_times()[:2]) for one in every))
+        return [process, *process.children(recursive=True)]
 
     def stop(self) -> None:
         """Stop the process, by force if it does not end in time."""
@@ -84,26 +91,51 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(name: str, make: Callable[[], t.Any], core: int | None) -> Iterator[Server]:
-    """Serve an application on a free port of the loopback interface.
+def serve(contender: Contender, workloads: Sequence[Workload]) -> Iterator[Server]:
+    """Serve the applications of workloads on free ports of the loopback interface.
 
     Connections can be made at once; they are answered as soon as the server is up. If it does
     not come up, they are refused.
 
-    :param name: which of the servers.
-    :param make: makes the application.
-    :param core: the only core it may run on.
+    :param workloads: one, if the server is gunicorn.
     """
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        port = listener.getsockname()[1]
-        command = COMMANDS[name](make, listener.fileno())
-        with on_core(core):
-            process = subprocess.Popen(command, pass_fds=[listener.fileno()])
-    server = Server(process, port)
+    applications = {workload.app: workload for workload in workloads}
+    with contextlib.ExitStack() as stack:
+        sockets = {
+            app: stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
+            for app in applications
+        }
+        files = {app: each.fileno() for app, each in sockets.items()}
+        command = write_command(contender, applications, files)
+        process = subprocess.Popen(command, pass_fds=[*files.values()])
+        ports = {app: each.getsockname()[1] for app, each in sockets.items()}
+    server = Server(process, ports)
     try:
         yield server
     finally:
         server.stop()
+
+
+def write_command(
+    contender: Contender, applications: dict[str, Workload], files: dict[str, int]
+) -> list[str]:
+    """Write the command that serves applications on open files."""
+    if contender.server == "gunicorn":
+        ((app, workload),) = applications.items()
+        command = [sys.executable, "-m", "gunicorn", f"--bind=fd://{files[app]}"]
+        return [
+            *command,
+            *GTHREAD,
+            *QUIET,
+            f"{__name__}:make({contender.name!r}, {workload.name!r})",
+        ]
+    pairs = [f"{workload.name}={files[app]}" for app, workload in applications.items()]
+    return [sys.executable, "-m", __name__, contender.name, *pairs]
+
+
+def make(contender: str, workload: str) -> t.Any:
+    """Make an application, for a server that asks by name."""
+    return BY_NAME[contender].make(WORKLOADS[workload])
 
 
 def two_cores() -> tuple[int | None, int | None]:
@@ -120,34 +152,36 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-@contextlib.contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Start processes that run on one core only."""
-    if core is None:
+class OneOfMany(uvicorn.Server):
+    """A server that leaves the signals alone: they end the process, with all its servers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> t.Generator[None, None, None]:
         yield
-        return
-    before = os.sched_getaffinity(0)
-    pin(core)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+
+
+async def serve_all(contender: Contender, files: dict[str, int]) -> None:
+    """Serve the applications of workloads, each on its file."""
+    servers = []
+    for name, file in files.items():
+        config = uvicorn.Config(
+            make(contender.name, name),
+            interface="asgi3",
+            http="httptools",
+            log_level="warning",
+            access_log=False,
+            reset_contextvars=contender.server == "uvicorn --reset-contextvars",
+        )
+        servers.append(OneOfMany(config).serve(sockets=[socket.socket(fileno=file)]))
+    await asyncio.gather(*servers)
 
 
 def main() -> None:
-    """Serve the application of an import string on a file descriptor."""
-    # The option --fd of uvicorn's own command takes the socket for one of the file system.
-    make, fd, *options = sys.argv[1:]
-    config = uvicorn.Config(
-        make,
-        factory=True,
-        loop="uvloop",
-        http="httptools",
-        log_level="warning",
-        access_log=False,
-        reset_contextvars="--reset-contextvars" in options,
-    )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(fd))])
+    """Serve what the command line says."""
+    name, *pairs = sys.argv[1:]
+    files = {workload: int(file) for workload, _, file in (pair.partition("=") for pair in pairs)}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_all(BY_NAME[name], files))
 
 
 if __name__ == "__main__":

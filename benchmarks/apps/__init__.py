@@ -1,0 +1,1 @@
+"""The same small applications in each framework."""
