@@ -133,7 +133,7 @@ class RequestHead(TolerantRequest):
         request = cls.__new__(cls)
         own = request.__dict__
         own["environ"] = environ
-        own["shallow"] = False
+        own["has_cookies"] = "HTTP_COOKIE" in environ
         own["method"] = environ.get("REQUEST_METHOD", "GET").upper()
         own["scheme"] = environ.get("wsgi.url_scheme", "http")
         own["query_string"] = environ.get("QUERY_STRING", "").encode("latin-1")
