@@ -11,6 +11,7 @@ from datetime import datetime
 from datetime import UTC
 
 from itsdangerous import BadSignature
+from itsdangerous import URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
 
 from . import json
@@ -23,8 +24,6 @@ from .signing import KeptSerializer
 from .signing import may_contain
 
 if t.TYPE_CHECKING:
-    from itsdangerous import URLSafeTimedSerializer
-
     from .app import Flask
     from .wrappers import Request
     from .wrappers import Response
@@ -79,14 +78,14 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
     """
 
     modified = False
-    on_update = staticmethod(_mark_modified)
 
     def __init__(self, initial: c.Mapping[str, t.Any] | None = None) -> None:
-        # As the base class does, which would set on_update for each.
+        # As the base class does, with a call less.
         if initial is None:
             dict.__init__(self)
         else:
             dict.__init__(self, initial)
+        self.on_update = _mark_modified
 
 
 class NullSession(SecureCookieSession):
