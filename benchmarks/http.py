@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
+import time
 import typing as t
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace
 
 from . import load
 from . import wrk
@@ -39,10 +41,15 @@ TURN = 0.8
 ROUNDS = 5
 QUICK_TURN = 0.1
 QUICK_ROUNDS = 2
-#: A turn lasts long enough for each connection to have so many answers, but at most so many times
-#: as long as usual.
-ANSWERS = 2
-LONGEST_TURN = 5
+#: The client that checks every answer warms the servers up.
+WARM_CONNECTIONS = 8
+#: Where one answer takes longer than this, a turn is long enough for each connection to have one,
+#: up to a limit.
+SLOW = 0.01
+LONGEST_TURN = 1.5
+#: A turn without any answers is made anew, so many times as long, until that takes too long, too.
+LONGER = 3
+TOO_LONG = 30.0
 
 
 @dataclass
@@ -112,7 +119,7 @@ def measure(
         start = number % max(1, len(ready))
         for rival in ready[start:] + ready[:start]:
             before = rival.server.cpu_seconds
-            stood = put_load(workload, rival, client, rival.turn)
+            stood = put_load(workload, rival, client)
             cpu = (rival.server.cpu_seconds - before) * 1e6 / stood.answers
             measured = {RATE: stood.per_second, P50: stood.p50, P99: stood.p99, CPU: cpu}
             for metric, value in measured.items():
@@ -125,18 +132,29 @@ def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
     name = rival.contender.name
     try:
         rival.cookie = load.check_server(name, rival.port, workload)
-        stood = client.submit(
-            load.make_load, rival.port, workload, rival.cookie, rival.turn / 4
-        ).result()
+        few = replace(workload, connections=min(WARM_CONNECTIONS, workload.connections))
+        client.submit(load.make_load, rival.port, few, rival.cookie, rival.turn / 4).result()
+        start = time.perf_counter()
+        load.fetch(rival.port, workload, rival.cookie)
     except (OSError, RuntimeError) as error:
         print(f"{name} is left out of {workload.name!r}: {error}", file=sys.stderr)
         return False
-    seconds = ANSWERS * workload.connections / max(stood.per_second, 1.0)
-    rival.turn = min(LONGEST_TURN * rival.turn, max(rival.turn, seconds))
+    seconds = time.perf_counter() - start
+    if seconds > SLOW:
+        rival.turn = max(rival.turn, min(LONGEST_TURN, seconds * workload.connections))
     return True
 
 
-def put_load(workload: Workload, rival: Rival, client: Executor, seconds: float) -> Load:
-    """Have the client's process make requests."""
+def put_load(workload: Workload, rival: Rival, client: Executor) -> Load:
+    """Have the client's process make requests.
+
+    :raises TimeoutError: none is answered.
+    """
     make = wrk.make_load if wrk.find() else load.make_load
-    return client.submit(make, rival.port, workload, rival.cookie, seconds).result()
+    while rival.turn < TOO_LONG:
+        task = client.submit(make, rival.port, workload, rival.cookie, rival.turn)
+        stood = task.result()
+        if stood.per_second:
+            return stood
+        rival.turn *= LONGER
+    raise TimeoutError(f"{rival.contender.name} answers nothing in {workload.name!r}")

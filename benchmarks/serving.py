@@ -168,7 +168,8 @@ async def serve_all(contender: Contender, files: dict[str, int]) -> None:
             make(contender.name, name),
             interface="asgi3",
             http="httptools",
-            log_level="warning",
+            # Clients that are stopped leave errors behind; wrong answers show themselves.
+            log_level="critical",
             access_log=False,
             reset_contextvars=contender.server == "uvicorn --reset-contextvars",
         )

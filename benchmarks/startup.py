@@ -37,7 +37,11 @@ QUICK_ROUNDS = 2
 
 def measure_starts(contenders: Sequence[Contender], rounds: int, figures: Figures) -> None:
     """Start a process of each framework, in turns."""
-    rivals = contenders_of(WORKLOADS["hello"], "inprocess", contenders)
+    rivals = [
+        one
+        for one in contenders_of(WORKLOADS["hello"], "inprocess", contenders)
+        if one.imports or one.requires
+    ]
     for number in range(rounds):
         start = number % max(1, len(rivals))
         for contender in rivals[start:] + rivals[:start]:

@@ -184,10 +184,10 @@ WORKLOADS = (
         "static",
         partial(pattern, LARGE),
         path="/static/large.bin",
-        connections=8,
+        connections=4,
         threads=True,
     ),
-    Workload("stream", "stream of 1,000 chunks", "stream", CHUNK * CHUNKS, connections=16),
+    Workload("stream", "stream of 1,000 chunks", "stream", CHUNK * CHUNKS, connections=8),
     Workload(
         "body-1m",
         "JSON body of 1 MB",
