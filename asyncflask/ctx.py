@@ -61,9 +61,6 @@ class _AppCtxGlobals:
     def __getattr__(self, name: str) -> t.Any:
         raise AttributeError(f"'g' has no attribute {name!r}: nothing was stored under that name.")
 
-    def __setattr__(self, name: str, value: t.Any) -> None:
-        self.__dict__[name] = value
-
     def __delattr__(self, name: str) -> None:
         try:
             del self.__dict__[name]

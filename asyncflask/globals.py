@@ -61,12 +61,31 @@ class _RequestProxy(LocalProxy):
         return getattr(self._get_current_object() if ctx is None else ctx.request, name)
 
 
+class _GProxy(LocalProxy):
+    """What ``g`` is: hooks and views hand things on by it."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> t.Any:
+        ctx = _cv_app.get(None)
+        if ctx is None or ctx._g is None:
+            return getattr(self._get_current_object(), name)
+        return getattr(ctx._g, name)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        ctx = _cv_app.get(None)
+        if ctx is None or ctx._g is None:
+            setattr(self._get_current_object(), name, value)
+        else:
+            setattr(ctx._g, name, value)
+
+
 _cv_app: ContextVar[AppContext] = ContextVar("asyncflask.app_ctx")
 _cv_request: ContextVar[RequestContext] = ContextVar("asyncflask.request_ctx")
 
 app_ctx: AppContext = LocalProxy(_cv_app, unbound_message=_no_app_msg)  # type: ignore[assignment]
 current_app: Flask = LocalProxy(_cv_app, "app", unbound_message=_no_app_msg)  # type: ignore[assignment]
-g: _AppCtxGlobals = LocalProxy(_cv_app, "g", unbound_message=_no_app_msg)  # type: ignore[assignment]
+g: _AppCtxGlobals = _GProxy(_cv_app, "g", unbound_message=_no_app_msg)  # type: ignore[assignment]
 
 request_ctx: RequestContext = LocalProxy(_cv_request, unbound_message=_no_req_msg)  # type: ignore[assignment]
 request: Request = _RequestProxy(_cv_request, "request", unbound_message=_no_req_msg)  # type: ignore[assignment]

@@ -42,6 +42,8 @@ BODILESS: t.Final = frozenset({204, 304})
 _good_statuses: set[str] = set()
 encoded: t.Final[dict[tuple[str, str], tuple[bytes, bytes]]] = {}
 """What :func:`encode_header` has made before, of headers that come often."""
+_names: dict[str, bytes] = {}
+"""Names of other headers as they are sent, but for that of cookies, whose values are looked at."""
 lengths: t.Final[dict[int, tuple[bytes, bytes]]] = {}
 """What :func:`length_header` has made before."""
 _ENCODED_LIMIT: t.Final = 1024
@@ -353,11 +355,20 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
     """
     if pair[0] == "Set-Cookie" and _is_plain_cookie(pair[1]):
         return b"set-cookie", pair[1].encode("ascii")
+    known = _names.get(pair[0])
+    if known is not None:
+        value = pair[1]
+        # Of what is printable in ASCII every character may be in a header.
+        if value.isascii() and value.isprintable() and value == value.strip(" "):
+            return known, value.encode("ascii")
     name, value = clean_header(pair)
     lower = name.lower()
     ready = (lower.encode("latin-1"), value.encode("latin-1"))
-    if lower in _REPEATED and value == pair[1] and len(encoded) < _ENCODED_LIMIT:
-        encoded[pair] = ready
+    if lower in _REPEATED:
+        if value == pair[1] and len(encoded) < _ENCODED_LIMIT:
+            encoded[pair] = ready
+    elif lower != "set-cookie" and len(_names) < _ENCODED_LIMIT:
+        _names[name] = ready[0]
     return ready
 
 
