@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import typing as t
@@ -427,7 +428,8 @@ def send_file(
         last_modified=last_modified,
         **_current_file_options(max_age),
     )
-    return _bounded(response)
+    # A file object is the caller's, who may look at it again.
+    return _bounded(response, opened_here=isinstance(path_or_file, (str, os.PathLike)))
 
 
 def send_from_directory(
@@ -443,7 +445,8 @@ def send_from_directory(
     """
     kwargs.update(_current_file_options(kwargs.get("max_age")))
     try:
-        return _bounded(werkzeug.utils.send_from_directory(directory, path, **kwargs))
+        response: t.Any = werkzeug.utils.send_from_directory(directory, path, **kwargs)
+        return _bounded(response, opened_here=True)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as exc:
         # It is not for the server to read, or has gone since it was looked for.
         raise NotFound() from exc
@@ -489,15 +492,34 @@ class _FileBody(FileWrapper):
         raise StopIteration
 
 
-def _bounded(response: t.Any) -> Response:
+def _bounded(response: t.Any, opened_here: bool) -> Response:
     """Bind a file that changes while it is sent to the length its headers give."""
     body: t.Any = getattr(response, "response", None)
     part = getattr(body, "iterable", None)
     if isinstance(body, _FileBody):
         body.end = response.content_length
+        if opened_here:
+            _read_small(body, body.end)
     elif isinstance(part, _FileBody):
         part.end = body.end_byte
+        if opened_here:
+            _read_small(part, part.end)
     return t.cast("Response", response)
+
+
+def _read_small(body: _FileBody, end: int | None) -> None:
+    """Read a small file now and close it, where that needs no further trip to a thread."""
+    file = body.file
+    if end is None or end > _FILE_CHUNK or type(file) is not io.BufferedReader or runs_on_loop():
+        return
+    data = file.read(end)
+    if len(data) < end:
+        # That is told of when it is sent.
+        file.seek(0)
+        return
+    file.close()
+    body.file = copy = io.BytesIO(data)
+    copy.name = file.name
 
 
 # -- modules and names -----------------------------------------------------------------------

@@ -239,17 +239,17 @@ class EncodedBody:
     """
 
     def __init__(self, body: t.AsyncIterable[str | bytes]) -> None:
-        self._iterator = aiter(body)
+        self.iterator = aiter(body)
 
     def __aiter__(self) -> t.Self:
         return self
 
     async def __anext__(self) -> bytes:
-        item = await anext(self._iterator)
+        item = await anext(self.iterator)
         return item.encode() if isinstance(item, str) else item
 
     async def aclose(self) -> None:
         """Close what the body is read from, if it can be closed."""
-        close = getattr(self._iterator, "aclose", None)
+        close = getattr(self.iterator, "aclose", None)
         if close is not None:
             await close()

@@ -6,19 +6,14 @@ import contextvars
 import typing as t
 
 import anyio
-import anyio.lowlevel
-from werkzeug.wsgi import FileWrapper
 
 from ..ctx import RequestContext
-from ..lanes import adds_code
-from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import Driver
 from ..lanes import io_workers
-from ..lanes import QueueFull
 from ..lanes import run_sync
 from ..lanes import to_loop
-from ..lanes import to_thread
+from ..lanes import to_thread_in_any_case
 from ..pipeline import stages
 from ..responses import EncodedBody
 from ..responses import OK
@@ -26,13 +21,12 @@ from ..responses import Response
 from . import wire
 from .environ import BODILESS_METHODS
 from .environ import DEBUGGER
-from .sending import arrives
-from .sending import FILE_CHUNK
-from .sending import goes_on
-from .sending import PLAIN_FILES
 from .sending import send_whole
-from .sending import while_there
 from .sending import whole_messages
+from .streams import is_in_memory
+from .streams import is_plain_file
+from .streams import read_small_file
+from .streams import send_stream
 
 if t.TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -44,8 +38,6 @@ if t.TYPE_CHECKING:
     from ..app import Flask
     from ..wrappers import Request
     from .body import Body
-
-_END: t.Final = object()
 
 
 async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,12 +204,14 @@ async def _send_in_parts(
         await _send_itself(request, send, wire.under_headers(response, headers))
     elif not wire.has_body(method, status):
         await send_whole(send, method, status, headers, b"")
+    elif (whole := await read_small_file(driver, response)) is not None:
+        await send_whole(send, method, status, headers, whole)
     else:
         if "X-Sendfile" in response.headers:
             # A proxy puts the file in; a server would wait for as many bytes from here.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        await _stream(request, driver, send, start, response)
+        await send_stream(request, driver, send, start, response)
 
 
 async def _send_itself(request: Request, send: Send, asgi: ASGIApp) -> None:
@@ -239,97 +233,6 @@ async def _send_itself(request: Request, send: Send, asgi: ASGIApp) -> None:
             raise
 
 
-# -- streams ---------------------------------------------------------------------------------
-
-
-async def _stream(
-    request: Request, driver: Driver, send: Send, start: Message, response: Response
-) -> None:
-    """Send a body chunk by chunk, and stop when the client leaves."""
-    await while_there(
-        request.client_left,
-        lambda scope, around: _pump(send, start, _chunks(driver, response, scope), around),
-    )
-
-
-async def _pump(
-    send: Send,
-    start: Message,
-    chunks: t.Callable[[], t.Awaitable[t.Any]],
-    around: anyio.CancelScope,
-) -> None:
-    # The headers go out with the first chunk, so that what fails before it is a plain 500.
-    tally = wire.Tally(start["headers"])
-    chunk = await _next_counted(chunks, tally)
-    if not await arrives(send, start):
-        return
-    while chunk is not _END:
-        if chunk:
-            message = {"type": "http.response.body", "body": chunk, "more_body": True}
-            if not await arrives(send, message):
-                return
-        if not await goes_on(around):
-            return
-        chunk = await _next_counted(chunks, tally)
-    await arrives(send, {"type": "http.response.body", "body": b""})
-
-
-async def _next_counted(chunks: t.Callable[[], t.Awaitable[t.Any]], tally: wire.Tally) -> t.Any:
-    chunk = await chunks()
-    if chunk is _END:
-        tally.end()
-    else:
-        tally.add(chunk)
-    return chunk
-
-
-def _chunks(
-    driver: Driver, response: Response, scope: anyio.CancelScope
-) -> t.Callable[[], t.Awaitable[t.Any]]:
-    """Give a function that fetches the next chunk where the body's colour belongs."""
-    if response.is_async:
-        source = response.aiter_encoded()
-        response.response = t.cast(t.Any, source)
-        return lambda: cancelled_once(driver.drive(_next_async(source)), scope)
-    body: t.Any = response.response
-    file = _file_in(body)
-    if file is not None:
-        file.buffer_size = FILE_CHUNK
-    iterator = iter(body if response.direct_passthrough else response.iter_encoded())
-    fetch = _next_of_file if _is_plain_file(response) else _next_sync
-    return lambda: driver.drive(fetch(iterator))
-
-
-def _file_in(body: t.Any) -> FileWrapper | None:
-    """Give the file that a body reads from, or a part of; none whose reading is user code."""
-    file = getattr(body, "iterable", body)
-    return file if isinstance(file, FileWrapper) and type(file.file) in PLAIN_FILES else None
-
-
-def _is_plain_file(response: Response) -> bool:
-    """Tell whether a body is sent and closed without a function of the user's."""
-    return _file_in(response.response) is not None and not adds_code(type(response), Response)
-
-
-async def _next_async(source: t.AsyncIterator[bytes]) -> t.Any:
-    try:
-        chunk = await source.__anext__()
-    except StopAsyncIteration:
-        return _END
-    return chunk if type(chunk) is bytes else wire.as_bytes(chunk)
-
-
-async def _next_sync(iterator: t.Iterator[bytes]) -> t.Any:
-    await _to_thread_in_any_case()
-    chunk = next(iterator, _END)
-    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
-
-
-async def _next_of_file(iterator: t.Iterator[bytes]) -> t.Any:
-    chunk = await run_sync(io_workers(), next, iterator, _END)
-    return chunk if type(chunk) is bytes or chunk is _END else wire.as_bytes(chunk)
-
-
 async def _close(driver: Driver, response: Response) -> None:
     """Close a response and its body in the request's Context, on the side they belong to."""
     with anyio.CancelScope(shield=True):
@@ -342,18 +245,12 @@ async def _close_there(response: Response) -> None:
             body = response.response
             await (body if isinstance(body, EncodedBody) else response.aiter_encoded()).aclose()
     finally:
-        if _is_plain_file(response) and not response._on_close:
-            await run_sync(io_workers(), response.close)
+        if is_plain_file(response) and not response._on_close:
+            if is_in_memory(response):
+                response.close()
+            else:
+                await run_sync(io_workers(), response.close)
         elif response._on_close or hasattr(response.response, "close"):
-            await _to_thread_in_any_case()
+            await to_thread_in_any_case()
             response.close()
             await to_loop()
-
-
-async def _to_thread_in_any_case() -> None:
-    """Go to a thread, for a request that was let in already: no full queue may turn it away."""
-    try:
-        await to_thread()
-    except QueueFull:
-        # The driver asks a second time for what must run.
-        await to_thread()

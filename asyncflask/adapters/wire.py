@@ -181,6 +181,11 @@ class Tally:
         """Whether all that was announced has been counted; not if nothing was."""
         return self._sent == self._declared
 
+    @property
+    def announced(self) -> bool:
+        """Whether there is a length to compare with."""
+        return self._declared is not None
+
     def add(self, chunk: bytes) -> None:
         """Count a piece that is about to be sent.
 

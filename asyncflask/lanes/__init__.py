@@ -1,5 +1,6 @@
 """Where user code runs: the loop lane, the thread lane, and every crossing between them."""
 
+from .ahead import Ahead as Ahead
 from .colours import adds_code as adds_code
 from .colours import ASYNC as ASYNC
 from .colours import colour_of as colour_of
@@ -32,11 +33,13 @@ from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import go_on as go_on
 from .stage import Lane as Lane
+from .stage import Outside as Outside
 from .stage import outside as outside
 from .stage import pause as pause
 from .stage import Stage as Stage
 from .stage import to_loop as to_loop
 from .stage import to_thread as to_thread
+from .stage import to_thread_in_any_case as to_thread_in_any_case
 from .thread_driver import ThreadDriver as ThreadDriver
 from .workers import io_workers as io_workers
 from .workers import QueueFull as QueueFull

@@ -10,6 +10,7 @@ import anyio
 
 from .colours import ASYNC
 from .colours import INLINE
+from .workers import QueueFull
 
 T = t.TypeVar("T")
 
@@ -43,6 +44,15 @@ class Lane(t.Protocol):
 def to_thread() -> t.Generator[t.Any, t.Any, None]:
     """Go on, from here, on the request's worker thread."""
     yield TO_THREAD
+
+
+async def to_thread_in_any_case() -> None:
+    """Go to a thread, for a request that was let in already: no full queue may turn it away."""
+    try:
+        await to_thread()
+    except QueueFull:
+        # The driver asks a second time for what must run.
+        await to_thread()
 
 
 @types.coroutine
