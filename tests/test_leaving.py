@@ -16,6 +16,7 @@ from asyncflask import Flask
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import stream_with_context
+from asyncflask.adapters.streams import TOGETHER
 from asyncflask.lanes import QueueFull
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
@@ -139,7 +140,7 @@ async def test_a_sync_stream_at_work_is_closed_after_it_has_let_go(app: Flask) -
 
 
 async def test_a_client_that_leaves_while_it_does_not_read_ends_the_stream(app: Flask) -> None:
-    source = Source(*["x"] * 100)
+    source = Source(*["x" * TOGETHER] * 100)
     serve(app, lambda: source)
     async with Exchange(app) as exchange:
         exchange.stop_reading()
@@ -191,7 +192,9 @@ async def test_a_stream_of_a_cancelled_request_is_closed(
     app: Flask, colour: str, message: int, by: str
 ) -> None:
     torn_down: list[BaseException | None] = []
-    sync_source, source = SyncSource("a", "b", "c"), Source("a", "b", "c")
+    # Large enough for a message each.
+    chunks = [letter * TOGETHER for letter in "abc"]
+    sync_source, source = SyncSource(*chunks), Source(*chunks)
     app.teardown_request(torn_down.append)
     serve(app, lambda: stream_with_context(sync_source if colour == "sync" else source))
     async with Exchange(app) as exchange:

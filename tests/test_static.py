@@ -28,6 +28,7 @@ from asyncflask import send_file
 from asyncflask import send_from_directory
 from asyncflask import url_for
 from asyncflask.lanes import runs_on_loop
+from asyncflask.lanes import Workers
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
 from tests.kit.drive import LIMIT
@@ -615,7 +616,7 @@ def test_a_file_that_shrinks_is_an_error_and_never_a_shorter_one(
     root: Path, headers: dict[str, str], transport: str
 ) -> None:
     path = root / "static/log.txt"
-    path.write_bytes(b"x" * 1000)
+    path.write_bytes(b"x" * 300_000)
     app = make_app(asyncflask, root)
 
     @app.after_request
@@ -625,8 +626,122 @@ def test_a_file_that_shrinks_is_an_error_and_never_a_shorter_one(
 
     with app.test_client(transport=transport).get("/static/log.txt", headers=headers) as response:
         assert response.status_code == (206 if headers else 200)
-        with pytest.raises(EOFError, match="ended at 600 bytes, 1000 were announced"):
+        with pytest.raises(EOFError, match="ended at 600 bytes, 300000 were announced"):
             response.get_data()
+
+
+@each_transport
+def test_a_small_file_that_shrinks_is_sent_as_it_was(root: Path, transport: str) -> None:
+    path = root / "static/log.txt"
+    path.write_bytes(b"x" * 1000)
+    app = make_app(asyncflask, root)
+
+    @app.after_request
+    def shrink(response: t.Any) -> t.Any:
+        os.truncate(path, 600)
+        return response
+
+    client = app.test_client(transport=transport)
+    assert client.get("/static/log.txt").data == b"x" * 1000
+    assert client.get("/static/log.txt").data == b"x" * 600
+
+
+# -- small files, which are read at once -------------------------------------------------------
+
+
+def read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def not_small(*args: t.Any) -> None:
+        return None
+
+    monkeypatch.setattr("asyncflask.helpers._read_small", lambda *args: None)
+    monkeypatch.setattr("asyncflask.adapters.asgi.read_small_file", not_small)
+
+
+@each_transport
+@pytest.mark.parametrize("how", ["static", "def", "async def"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Range": "bytes=1-3"},
+        {"Range": "bytes=-2"},
+        {"Range": "bytes=99999-"},
+        {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+    ],
+    ids=str,
+)
+def test_a_small_file_is_answered_like_a_large_one(
+    root: Path,
+    how: str,
+    method: str,
+    headers: dict[str, str],
+    transport: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = root / "static/small.txt"
+    path.write_bytes(DIGITS)
+    app = make_app(asyncflask, root)
+    app.add_url_rule("/def", "def", lambda: send_file(path))
+
+    @app.get("/async def")
+    async def view_async() -> t.Any:
+        return send_file(path)
+
+    client = app.test_client(transport=transport)
+    url = "/static/small.txt" if how == "static" else f"/{how}"
+    short = answer(client.open(url, method=method, headers=headers))
+    read_later(monkeypatch)
+    assert short == answer(client.open(url, method=method, headers=headers))
+
+
+@each_transport
+def test_hooks_see_a_small_file_as_a_file(root: Path, transport: str) -> None:
+    (root / "static/small.txt").write_bytes(DIGITS)
+    app = make_app(asyncflask, root)
+    seen: list[t.Any] = []
+
+    @app.after_request
+    def look(response: t.Any) -> t.Any:
+        file = response.response.file
+        seen.append((response.direct_passthrough, response.is_streamed, file.read(), file.name))
+        file.seek(0)
+        return response
+
+    assert app.test_client(transport=transport).get("/static/small.txt").data == DIGITS
+    assert seen == [(True, True, DIGITS, str(root / "static/small.txt"))]
+
+
+@pytest.mark.parametrize(("how", "trips"), [("static", 1), ("async def", 1)])
+async def test_a_small_file_takes_one_trip_to_a_thread(
+    root: Path, how: str, trips: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(asyncflask, root)
+    (root / "static/small.txt").write_bytes(DIGITS)
+
+    @app.get("/async def")
+    async def view_async() -> t.Any:
+        return send_file(root / "static/small.txt")
+
+    made: list[t.Any] = []
+    submit = Workers.submit
+
+    def note(self: Workers, job: t.Any, urgent: bool = False) -> float | None:
+        made.append(job)
+        return submit(self, job, urgent)
+
+    monkeypatch.setattr(Workers, "submit", note)
+    result = await fetch(app, "GET", "/static/small.txt" if how == "static" else "/async def")
+    assert (result.body, len(made)) == (DIGITS, trips)
+
+
+def test_a_file_object_of_the_caller_s_is_left_open_till_it_is_sent(root: Path) -> None:
+    app = make_app(asyncflask, root)
+    path = root / "static/small.txt"
+    path.write_bytes(DIGITS)
+    with path.open("rb") as file, app.test_request_context():
+        response = send_file(file, "text/plain")
+        assert t.cast(t.Any, response.response).file is file and not file.closed
 
 
 # -- how files are read ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 import typing as t
@@ -72,6 +73,8 @@ class Outlet:
 
     failure: Exception | None = None
     """What went wrong in :meth:`let_out`."""
+    closed = False
+    """Whether :meth:`let_out` was in vain."""
     at_once = True
     """Whether the next chunk goes out without others that may follow it."""
     turn = 0.0
@@ -118,10 +121,10 @@ class Outlet:
     async def let_out(self) -> bool:
         """Send what is there while its maker waits for something, and keep an error for later."""
         try:
-            return await self.flush()
+            self.closed = not await self.flush()
         except Exception as exc:
-            self.failure = exc
-            return False
+            self.failure, self.closed = exc, True
+        return not self.closed
 
     def raise_failure(self) -> None:
         """Raise what was kept, if anything."""
@@ -164,7 +167,9 @@ async def _send_async(
             if outlet.chunks:
                 await outlet.flush()
             raise
-        except GeneratorExit:
+        except asyncio.CancelledError:
+            if not outlet.closed:
+                raise
             outlet.raise_failure()
             return
         if not more:
@@ -237,7 +242,9 @@ class _Later:
 
     def _begin(self, arrived: bool) -> t.Any:
         self.send = self._steps.send
-        return self._command if arrived else self._steps.throw(GeneratorExit())
+        # As for a client whose leaving is noticed earlier. A GeneratorExit would close what is
+        # waited for, but not reach an async generator that waits.
+        return self._command if arrived else self._steps.throw(asyncio.CancelledError())
 
 
 # -- bodies made on a thread -----------------------------------------------------------------
