@@ -229,7 +229,8 @@ def test_stream_is_lazy(app, client):
         def numbers():
             for number in range(1000):
                 produced.append(number)
-                yield f"{number} "
+                # Small ones are sent together.
+                yield " " * 2**16 + f"{number}"
 
         return numbers()
 

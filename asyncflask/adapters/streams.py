@@ -176,9 +176,11 @@ async def _send_async(
             break
         if not await outlet.flush() or around.cancel_called:
             return
-        if not (waited or await goes_on(around)):
-            return
         outlet.at_once = one_by_one
+        if waited and _now() < outlet.turn:
+            continue
+        if not await goes_on(around):
+            return
         outlet.turn = _now() + TURN
     await outlet.end()
 

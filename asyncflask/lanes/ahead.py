@@ -18,6 +18,8 @@ SPAN: t.Final = 0.001
 """Seconds after which a trip ends with its next chunk, so that no slow iterator is ahead."""
 AHEAD: t.Final = 64 * 1024
 """Bytes with which a trip ends, however fast they came."""
+_PIECE: t.Final = 512
+"""What a chunk counts beside its bytes, so that a great many small ones are enough as well."""
 
 _END: t.Final = object()
 _now: t.Final = time.monotonic
@@ -137,7 +139,7 @@ class Ahead:
             if type(chunk) is not bytes:
                 chunk = self._as_bytes(chunk)
             self._chunks.append(chunk)
-            size += len(chunk)
+            size += len(chunk) + _PIECE
             if size >= limit or _now() - began > SPAN:
                 return
             if self._eager:

@@ -97,7 +97,8 @@ def streaming(torn: Torn, colour: str, kept: bool, fails_at: int = -1) -> None:
             for number in range(3):
                 if number == fails_at:
                     raise Problem("a problem")
-                yield "chunk"
+                # Large enough not to be sent together with the next.
+                yield "chunk" * 2**14
         finally:
             torn.log.append(("stream", "ends"))
 

@@ -11,6 +11,7 @@ from asyncflask import Flask
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import stream_with_context
+from asyncflask.adapters.streams import TOGETHER
 from tests.kit.drive import Exchange
 from tests.kit.drive import LIMIT
 from tests.kit.leaks import no_tasks_left
@@ -77,7 +78,9 @@ class Served:
     def __init__(self) -> None:
         self.app = Flask(__name__)
         self.torn_down: list[BaseException | None] = []
-        self.sources = {"sync": SyncSource(*"abc"), "async": Source(*"abc")}
+        # Large enough for a message each.
+        chunks = [letter * TOGETHER for letter in "abc"]
+        self.sources = {"sync": SyncSource(*chunks), "async": Source(*chunks)}
         self.app.teardown_request(self.torn_down.append)
         methods = ["GET", "POST"]
         for name in ("look", "stream"):
@@ -182,7 +185,8 @@ async def test_odd_messages_leave_a_stream_as_it_is(
     served: Served, path: str, last: t.Any
 ) -> None:
     server = await served.ask(path, REQUEST, last, method="POST")
-    assert b"".join(message.get("body", b"") for message in server.sent) == b"abc"
+    body = b"".join(message.get("body", b"") for message in server.sent)
+    assert body == b"".join(letter * TOGETHER for letter in (b"a", b"b", b"c"))
 
 
 @pytest.mark.parametrize("path", ["/look/sync", "/look/async"])
