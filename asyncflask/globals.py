@@ -80,6 +80,9 @@ class _GProxy(LocalProxy):
             setattr(ctx._g, name, value)
 
 
+# An unbound proxy shows its class.
+_GProxy.__name__ = _RequestProxy.__name__ = LocalProxy.__name__
+
 _cv_app: ContextVar[AppContext] = ContextVar("asyncflask.app_ctx")
 _cv_request: ContextVar[RequestContext] = ContextVar("asyncflask.request_ctx")
 
