@@ -149,6 +149,32 @@ async def test_the_loop_is_told_of_a_chunk_that_comes_after_it_has_looked(
         assert (await exchange.end()).body == b"abc"
 
 
+async def test_a_wait_that_is_given_up_takes_nothing_from_what_is_being_sent(app: Flask) -> None:
+    patience = asyncio.timeout(None)
+    given_up = asyncio.Event()
+
+    async def stream() -> t.AsyncIterator[str]:
+        yield "a"
+        exchange.stop_reading()
+        yield "b"
+        try:
+            async with patience:
+                await asyncio.Event().wait()
+        except TimeoutError:
+            given_up.set()
+            yield "c"
+
+    serve(app, stream)
+    async with Exchange(app) as exchange:
+        assert await exchange.chunk() == b"a"
+        await exchange.blocked()
+        patience.reschedule(asyncio.get_running_loop().time())
+        await given_up.wait()
+        exchange.read_on()
+        answer = await exchange.end()
+    assert (answer.body, answer.complete) == (b"abc", True)
+
+
 # -- nothing runs far ahead ------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import time
 import typing as t
 from types import AsyncGeneratorType
 
+import anyio
 from werkzeug.wsgi import FileWrapper
 
 from ..lanes import adds_code
@@ -15,7 +16,6 @@ from ..lanes import Ahead
 from ..lanes import cancelled_once
 from ..lanes import current_task
 from ..lanes import io_workers
-from ..lanes import Outside
 from ..lanes import run_sync
 from ..lanes import to_thread_in_any_case
 from ..responses import EncodedBody
@@ -27,7 +27,6 @@ from .sending import PLAIN_FILES
 from .sending import while_there
 
 if t.TYPE_CHECKING:
-    import anyio
     from starlette.types import Message
     from starlette.types import Send
 
@@ -56,7 +55,10 @@ async def send_stream(
         if response.is_async:
             source = response.aiter_encoded()
             response.response = t.cast(t.Any, source)
-            await _send_async(driver, source, outlet, scope, around)
+            try:
+                await _send_async(driver, source, outlet, scope, around)
+            finally:
+                await outlet.close()
         else:
             await _send_sync(driver, response, outlet, around)
 
@@ -71,8 +73,6 @@ class Outlet:
     :raises InvalidHeader: for a Content-Length that is none.
     """
 
-    failure: Exception | None = None
-    """What went wrong in :meth:`let_out`."""
     closed = False
     """Whether :meth:`let_out` was in vain."""
     at_once = True
@@ -80,11 +80,19 @@ class Outlet:
     turn = 0.0
     """The time from which on others have to get a turn."""
 
+    _failure: Exception | None = None
+    _sending: asyncio.Task[None] | None = None
+
     def __init__(self, send: Send, start: Message) -> None:
         self._send = send
         self._start: Message | None = start
         self._tally = wire.Tally(start["headers"])
         self.chunks: list[bytes] = []
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is anything that was not sent, or not to its end."""
+        return bool(self.chunks) or self._sending is not None
 
     async def flush(self, more: bool = True) -> bool:
         """Send what is there, and tell whether the client still is (ASGI HTTP spec 2.4).
@@ -92,9 +100,21 @@ class Outlet:
         :param more: whether something will follow.
         :raises WrongLength: if it is more than was announced.
         """
+        if self._sending is not None:
+            await self._sending
+            self._sending = None
+            if self.closed:
+                self.raise_failure()
+                return False
+        return await self._send_body(self._joined(), more)
+
+    def _joined(self) -> bytes:
         chunks = self.chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
+        return body
+
+    async def _send_body(self, body: bytes, more: bool) -> bool:
         self._tally.add(body)
         try:
             if self._start is not None:
@@ -113,22 +133,41 @@ class Outlet:
 
         :raises WrongLength: if less was sent than announced.
         """
-        if self.chunks and self._tally.announced and not await self.flush():
+        if self.unsent and self._tally.announced and not await self.flush():
             return
         self._tally.end()
         await self.flush(more=False)
 
-    async def let_out(self) -> bool:
-        """Send what is there while its maker waits for something, and keep an error for later."""
+    def let_out(self, around: anyio.CancelScope) -> None:
+        """Have what is there sent while its maker waits for something.
+
+        In a task of its own: the maker may give up its wait by cancelling the one it is in, and
+        goes on as soon as it can. :meth:`flush` waits for it.
+
+        :param around: is cancelled if the client has left, or sending fails.
+        """
+        letting_out = self._let_out(self._joined(), around)
+        self._sending = asyncio.get_running_loop().create_task(letting_out)
+
+    async def _let_out(self, body: bytes, around: anyio.CancelScope) -> None:
         try:
-            self.closed = not await self.flush()
+            self.closed = not await self._send_body(body, more=True)
         except Exception as exc:
-            self.failure, self.closed = exc, True
-        return not self.closed
+            self._failure, self.closed = exc, True
+        if self.closed:
+            around.cancel()
+
+    async def close(self) -> None:
+        """End what is still being sent."""
+        sending = self._sending
+        if sending is not None and not sending.done():
+            sending.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({sending})
 
     def raise_failure(self) -> None:
         """Raise what was kept, if anything."""
-        failure, self.failure = self.failure, None
+        failure, self._failure = self._failure, None
         if failure is not None:
             try:
                 raise failure
@@ -161,10 +200,12 @@ async def _send_async(
                 more = stop.value
             else:
                 waited = outlet.at_once = True
-                more = await cancelled_once(_go_on(driver, steps, command, outlet), scope)
+                if outlet.chunks:
+                    outlet.let_out(around)
+                more = await cancelled_once(driver.drive(steps).go_on(command), scope)
         except Exception:
             # What came before it is sent.
-            if outlet.chunks:
+            if outlet.unsent and not around.cancel_called:
                 await outlet.flush()
             raise
         except asyncio.CancelledError:
@@ -218,35 +259,6 @@ def _advance_of(
 
 def _text_or_bytes(chunk: t.Any) -> bytes:
     return chunk.encode() if isinstance(chunk, str) else wire.as_bytes(chunk)
-
-
-def _go_on(driver: Driver, steps: t.Any, command: t.Any, outlet: Outlet) -> Driver:
-    """Give what to await for a chunk that has to be waited for, after those that are there."""
-    if not outlet.chunks:
-        return driver.drive(steps).go_on(command)
-    return driver.drive(_Later(steps, command)).go_on(Outside(outlet.let_out()))
-
-
-class _Later:
-    """Steps that go on once the client has got what was there before.
-
-    :param steps: what was begun.
-    :param command: what it has asked for.
-    """
-
-    __slots__ = ("_command", "_steps", "send", "throw")
-
-    def __init__(self, steps: t.Any, command: t.Any) -> None:
-        self._steps = steps
-        self._command = command
-        self.send = self._begin
-        self.throw = steps.throw
-
-    def _begin(self, arrived: bool) -> t.Any:
-        self.send = self._steps.send
-        # As for a client whose leaving is noticed earlier. A GeneratorExit would close what is
-        # waited for, but not reach an async generator that waits.
-        return self._command if arrived else self._steps.throw(asyncio.CancelledError())
 
 
 # -- bodies made on a thread -----------------------------------------------------------------

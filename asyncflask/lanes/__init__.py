@@ -33,7 +33,6 @@ from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
 from .stage import go_on as go_on
 from .stage import Lane as Lane
-from .stage import Outside as Outside
 from .stage import outside as outside
 from .stage import pause as pause
 from .stage import Stage as Stage
