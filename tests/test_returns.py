@@ -454,3 +454,19 @@ def test_a_wsgi_application_is_called_on_a_thread() -> None:
 )
 def test_only_wsgi_applications_run_code_of_the_users(value: t.Any, expected: bool) -> None:
     assert returns.runs_user_code(value) is expected
+
+
+@both_transports
+def test_a_response_that_is_forced_into_the_applications_class_is_sent_as_one(
+    transport: str,
+) -> None:
+    class Own(Response):
+        def get_wsgi_headers(self, environ: t.Any) -> Headers:
+            headers = super().get_wsgi_headers(environ)
+            headers["X-Own"] = "own"
+            return headers
+
+    app = Flask("app", static_folder=None)
+    app.response_class = Own
+    app.add_url_rule("/", "view", inline(lambda: Response("x")))
+    assert app.test_client(transport=transport).get("/").headers["X-Own"] == "own"

@@ -122,7 +122,8 @@ def _messages_of(response: Response, request: Request) -> tuple[Message, Message
     ):
         return None
     method = request.scope["method"]  # type: ignore[index]
-    untouched = response._untouched
+    # A class that it was made one of later may have a say in the headers.
+    untouched = response._untouched if response._quick else None
     try:
         if untouched is not None and response._status == OK and method != "HEAD":
             content_type, length = untouched
