@@ -598,6 +598,26 @@ def test_a_function_for_the_response_may_be_given_anywhere(
 
 
 @each_transport
+@pytest.mark.parametrize("hooked", [True, False])
+def test_a_function_for_the_response_may_be_given_while_it_is_made(
+    app: Flask, hooked: bool, transport: str
+) -> None:
+    def stamp(response: Response) -> Response:
+        response.headers["X-Stamp"] = "stamped"
+        return response
+
+    def default(value: t.Any) -> str:
+        after_this_request(stamp)
+        return repr(value)
+
+    app.json.default = default  # type: ignore[attr-defined]
+    app.get("/")(lambda: {"a": 1j})
+    if hooked:
+        app.after_request(lambda response: response)
+    assert app.test_client(transport=transport).get("/").headers["X-Stamp"] == "stamped"
+
+
+@each_transport
 def test_functions_for_the_response_run_in_order_and_before_the_hooks(transport: str) -> None:
     trails = []
     for f, kwargs in ((flask, {}), (asyncflask, {"transport": transport})):

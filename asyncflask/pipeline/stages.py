@@ -162,8 +162,6 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
         rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
     if (
         not ctx.plan.followed
-        and not ctx._after_request_functions
-        and not ctx.deferred
         and not request_finished.receivers
         and (type(rv) is str or not returns.runs_user_code(rv))
     ):
@@ -172,6 +170,8 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
             response = app.response_class(rv)
         else:
             response = returns.make_response(app, ctx.request, rv)
+        if ctx._after_request_functions or ctx.deferred:
+            return await process_response(app, ctx, lane, response)
         if ctx._stored_session is not None or ctx.request.has_cookies:
             saving = _save_session(app, ctx, lane, response)
             if saving is not None:
