@@ -212,6 +212,11 @@ def test_any_text_is_read_as_by_flask(text: str) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("text", [b'{" t":[1]}', b'{"a":1}', bytearray(b"5")])
+def test_bytes_are_read_as_by_flask(text: t.Any) -> None:
+    assert TaggedJSONSerializer().loads(text) == flask_tag.TaggedJSONSerializer().loads(text)
+
+
 class Shouting(JSONTag):
     """A tag for text, which no tag of the default ones changes."""
 

@@ -312,7 +312,7 @@ class TaggedJSONSerializer:
             if _is_replaced():
                 return self._untag_deep(loads(value))
             data = _loads(value)
-            if value.find("{", 1) < 0 and "[" not in value:
+            if isinstance(value, str) and value.find("{", 1) < 0 and "[" not in value:
                 # One object of plain values, or one of those.
                 return self.untag(data) if type(data) is dict else data
             return self._untag_deep(data)
