@@ -251,7 +251,7 @@ class RequestHead(TolerantRequest):
         None was sent twice then, and every name is in lower case, as a server should give it.
         """
         raw, scope = self.raw_headers, self.scope
-        if raw is None or scope is None:
+        if raw is None or scope is None or type(self).headers is not _headers:
             return
         if len(scope.get("headers", ())) == len(raw) and b"".join(raw).islower():
             self._single_headers = raw

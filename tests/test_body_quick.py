@@ -52,9 +52,9 @@ async def receive_nothing() -> t.Any:
     return {"type": "http.disconnect"}
 
 
-def made(headers: t.Sequence[tuple[bytes, bytes]]) -> Request:
+def made(headers: t.Sequence[tuple[bytes, bytes]], kind: type[Request] = Request) -> Request:
     """Make a request with a body as the adapter does."""
-    made = Request.from_scope({**scope_of("POST"), "headers": headers})
+    made = kind.from_scope({**scope_of("POST"), "headers": headers})
     made.receive = receive_nothing
     made.server_context = contextvars.copy_context()
     made.body = made.new_body()
@@ -82,6 +82,19 @@ def test_headers_that_were_replaced_are_looked_at() -> None:
     replaced = made([(b"content-type", b"text/plain")])
     replaced.headers = {"content-type": "text/html"}  # type: ignore[assignment]
     assert replaced.header(b"content-type") == "text/html"
+
+
+class Typed(Request):
+    """Has headers that are not those that came."""
+
+    @property
+    def headers(self) -> t.Any:
+        return {"content-type": "application/json", "Content-Type": "application/json"}
+
+
+def test_headers_of_a_class_of_ones_own_are_looked_at() -> None:
+    typed = made([(b"content-type", b"text/plain")], Typed)
+    assert (typed.mimetype, typed.is_json) == ("application/json", True)
 
 
 # -- urlencoded forms --------------------------------------------------------------------------
