@@ -139,6 +139,36 @@ async def test_a_sync_stream_at_work_is_closed_after_it_has_let_go(app: Flask) -
     assert events == ["worked", "closed"]
 
 
+async def test_a_sync_stream_whose_client_has_left_cleans_up_in_peace(app: Flask) -> None:
+    events: list[str] = []
+    started, go_on = threading.Event(), threading.Event()
+
+    async def clean_up() -> None:
+        await asyncio.sleep(0)
+        events.append("cleaned up")
+
+    def stream() -> t.Iterator[str]:
+        try:
+            yield "a"
+            started.set()
+            go_on.wait(LIMIT)
+            yield "b"
+        finally:
+            app.ensure_sync(clean_up)()
+
+    serve(app, stream)
+    async with Exchange(app) as exchange:
+        await exchange.chunk()
+        await asyncio.to_thread(started.wait, LIMIT)
+        exchange.disconnect()
+        # It is known before the thread is done.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        assert (await exchange.end()).error is None
+    assert events == ["cleaned up"]
+
+
 async def test_a_client_that_leaves_while_it_does_not_read_ends_the_stream(app: Flask) -> None:
     source = Source(*["x" * TOGETHER] * 100)
     serve(app, lambda: source)

@@ -237,6 +237,8 @@ class Driver:
                     self._call.cancel()
                 with anyio.CancelScope(shield=True):
                     yield from self._wait_shielded()
+                # From here on it is the coroutine that is told.
+                self._pass_on_cancellation = False
         self.threaded = False
         if timer is not None:
             timer.cancel()
