@@ -6,6 +6,7 @@ import functools
 import re
 import typing as t
 from datetime import datetime
+from datetime import UTC
 
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.http import dump_cookie
@@ -65,14 +66,14 @@ def plain_cookie(
     before, after = _attributes(*attributes)
     if expires is None:
         return f"{key}={value}{before}{after}"
-    if isinstance(expires, datetime):
+    if isinstance(expires, datetime) and expires.tzinfo is UTC:
         expires = _http_date(expires.replace(microsecond=0))
     elif not isinstance(expires, str):
         expires = http_date(expires)
     return f"{key}={value}{before}; Expires={expires}{after}"
 
 
-# Those of permanent sessions are the same for a second.
+# Those of permanent sessions are the same for a second. Only in UTC are equal ones the same.
 _http_date: t.Final = functools.lru_cache(16)(http_date)
 
 

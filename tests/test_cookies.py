@@ -7,6 +7,7 @@ import warnings
 from datetime import datetime
 from datetime import timedelta
 from datetime import timezone
+from datetime import tzinfo
 from datetime import UTC
 
 import pytest
@@ -121,6 +122,20 @@ def test_equal_attributes_of_other_types_are_told_apart() -> None:
     assert plain_cookie("a", "b", None, "/", None, 1, 0, None, False) == dump_cookie(
         "a", "b", secure=t.cast(bool, 1), httponly=t.cast(bool, 0)
     )
+
+
+class Ambiguous(tzinfo):
+    """Has an hour twice."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=1 if moment and moment.fold else 2)
+
+
+def test_equal_dates_of_an_hour_that_is_there_twice_are_told_apart() -> None:
+    first = datetime(2030, 10, 27, 2, 30, tzinfo=Ambiguous())
+    for expires in (first, first.replace(fold=1)):
+        cookie = plain_cookie("a", "b", expires, "/", None, False, False, None, False)
+        assert cookie == dump_cookie("a", "b", expires=expires)
 
 
 class Text(str):
