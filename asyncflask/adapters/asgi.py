@@ -57,23 +57,13 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         await send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
     driver = Driver(contextvars.copy_context(), app._workers)
-    request = app.request_class.from_scope(scope, None, raw)
-    request.receive = receive
-    request.server_context = contextvars.copy_context()
-    if (
-        b"content-length" in raw
-        or b"transfer-encoding" in raw
-        or request.method not in BODILESS_METHODS
-    ):
-        request.body = request.new_body(app.config["BODY_TIMEOUT"])
+    request = _new_request(app, scope, receive, raw)
     if "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
     else:
         ctx = RequestContext(app, {}, request)
     if "wsgi_environ" in scope:
-        given = scope["wsgi_environ"]
-        ctx.preserve = given.get("werkzeug.debug.preserve_context")
-        ctx.debugged = ctx.isolated = DEBUGGER in given
+        _take_over(ctx, scope["wsgi_environ"])
     else:
         # Whatever application context the server's task has is none of this request's.
         ctx.isolated = True
@@ -107,6 +97,19 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
                 request.body.release()
         finally:
             app._under_way.discard(driver)
+
+
+def _new_request(app: Flask, scope: Scope, receive: Receive, raw: dict[bytes, bytes]) -> Request:
+    request = app.request_class.from_scope(scope, None, raw)
+    request.receive = receive
+    request.server_context = contextvars.copy_context()
+    if (
+        b"content-length" in raw
+        or b"transfer-encoding" in raw
+        or request.method not in BODILESS_METHODS
+    ):
+        request.body = request.new_body(app.config["BODY_TIMEOUT"])
+    return request
 
 
 def _messages_of(response: Response, request: Request) -> tuple[Message, Message] | None:
@@ -144,6 +147,12 @@ def _messages_of(response: Response, request: Request) -> tuple[Message, Message
         return whole_messages(method, response._status_code, headers, body[0])
     except wire.InvalidHeader:
         return None
+
+
+def _take_over(ctx: RequestContext, given: dict[str, t.Any]) -> None:
+    """Take over what a test client or a debugger asks for in an environ."""
+    ctx.preserve = given.get("werkzeug.debug.preserve_context")
+    ctx.debugged = ctx.isolated = DEBUGGER in given
 
 
 async def _let_go(ctx: RequestContext, driver: Driver) -> None:
