@@ -56,11 +56,14 @@ class Response(ResponseBase):
 
     _quick = True
     _plain_headers = True
+    _closes = False
+    """Whether a subclass has something to close of its own."""
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
         own = {name for base in cls.__mro__ if base not in Response.__mro__ for name in vars(base)}
         cls._plain_headers = not own & _READ_BY_HEADERS
+        cls._closes = "close" in own
         cls._quick = cls._plain_headers and not own & _SET_BY_INIT
 
     def __init__(

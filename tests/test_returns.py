@@ -470,3 +470,22 @@ def test_a_response_that_is_forced_into_the_applications_class_is_sent_as_one(
     app.response_class = Own
     app.add_url_rule("/", "view", inline(lambda: Response("x")))
     assert app.test_client(transport=transport).get("/").headers["X-Own"] == "own"
+
+
+@each_colour
+@pytest.mark.anyio
+async def test_a_response_class_that_closes_something_is_closed_once(colour: str) -> None:
+    closed: list[str] = []
+
+    class Closing(Response):
+        def close(self) -> None:
+            super().close()
+            closed.append("closed")
+
+    app = Flask("app", static_folder=None)
+    app.response_class = Closing
+    app.add_url_rule("/", "view", painted(lambda: "x", colour))
+    app.add_url_rule("/stream", "stream", painted(lambda: iter(["x"]), colour))
+    for path in ("/", "/stream"):
+        assert (await fetch(app, "GET", path)).text == "x"
+        assert [closed.pop(), *closed] == ["closed"]

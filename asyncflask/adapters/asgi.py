@@ -121,6 +121,7 @@ def _messages_of(response: Response, request: Request) -> tuple[Message, Message
         or type(body[0]) is not bytes
         or response.direct_passthrough
         or response._on_close
+        or response._closes
         or response.background is not None
     ):
         return None
@@ -194,7 +195,7 @@ async def send_response(
         await send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
         return
     finally:
-        if response._on_close or type(body) is not list:
+        if response._on_close or response._closes or type(body) is not list:
             await _close(driver, response)
     if response.background is not None:
         await driver.drive(response.background())
@@ -260,7 +261,7 @@ async def _close_there(response: Response) -> None:
                 response.close()
             else:
                 await run_sync(io_workers(), response.close)
-        elif response._on_close or hasattr(response.response, "close"):
+        elif response._on_close or response._closes or hasattr(response.response, "close"):
             await to_thread_in_any_case()
             response.close()
             await to_loop()
