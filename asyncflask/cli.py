@@ -311,6 +311,7 @@ class FlaskGroup(AppGroup):
         except NoAppException as error:
             _show_error(f"Error: {error.format_message()}")
         except Exception:
+            # The commands that need no application are listed all the same.
             _show_error(traceback.format_exc())
         return sorted(names)
 
@@ -390,6 +391,7 @@ class _Console(code.InteractiveConsole):
         except SystemExit:
             raise
         except BaseException:
+            # As the standard shell does, which shows a KeyboardInterrupt and goes on.
             self.showtraceback()
 
 

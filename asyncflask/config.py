@@ -311,6 +311,7 @@ def _load_or_keep(text: str, loads: t.Callable[[str], t.Any]) -> t.Any:
     try:
         return loads(text)
     except Exception:
+        # The function is the user's, and says with whatever it raises that this is plain text.
         return text
 
 

@@ -7,11 +7,13 @@ awaits them; ``with`` and ``async with`` run the same steps where the caller sta
 from __future__ import annotations
 
 import functools
-import sys
 import typing as t
 
 from werkzeug.exceptions import HTTPException
 
+from .context_base import ContextBase
+from .context_base import Entry
+from .context_base import reset_last
 from .globals import _cv_app
 from .globals import _cv_request
 from .lanes import call
@@ -19,9 +21,6 @@ from .lanes import current_task
 from .lanes import INLINE
 from .lanes import is_async
 from .lanes import Lane
-from .lanes import run_here
-from .lanes import run_inline
-from .lanes import to_loop
 from .lanes import to_thread
 from .signals import appcontext_popped
 from .signals import appcontext_pushed
@@ -34,8 +33,6 @@ from .teardown import teardown_request
 from .teardown import teardown_stage
 
 if t.TYPE_CHECKING:
-    from contextvars import ContextVar
-    from contextvars import Token
     from types import TracebackType
 
     from _typeshed.wsgi import WSGIEnvironment
@@ -47,9 +44,6 @@ if t.TYPE_CHECKING:
     from .sessions import SessionMixin
     from .wrappers import Request
     from .wrappers import Response
-
-Entry: t.TypeAlias = "tuple[Token[t.Any], AppContext | None]"
-"""A push: how to undo it, and the application context that was pushed along with it."""
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 _sentinel: t.Any = object()
@@ -150,108 +144,7 @@ def has_app_context() -> bool:
     return _cv_app.get(None) is not None
 
 
-def _reset(var: ContextVar[t.Any], entries: list[Entry]) -> AppContext | None:
-    """Undo the last push that was made in the current ``contextvars.Context``.
-
-    A context can be pushed in several at once: a stream keeps it in the request's, a test
-    client in the test's. Which of them pops first is not known.
-
-    :returns: the application context that was pushed along with it.
-    """
-    for index in range(len(entries) - 1, -1, -1):
-        try:
-            var.reset(entries[index][0])
-        except ValueError:
-            continue
-        return entries.pop(index)[1]
-    # Popped elsewhere, by the garbage collector for one: there is nothing to reset here.
-    return entries.pop()[1]
-
-
-class _Context:
-    """``with``, ``async with``, ``push`` and ``pop`` over the steps of a subclass."""
-
-    overrider: Lane | None = None
-    """Where the stages run of an async override that was called for this context."""
-
-    async def _push(self, lane: Lane) -> None:
-        raise TypeError("_Context is a base class.")
-
-    async def _pop(self, lane: Lane, exc: BaseException | None) -> None:
-        raise TypeError("_Context is a base class.")
-
-    async def _leave(self, lane: Lane, exc: BaseException | None) -> None:
-        await self._pop(lane, exc)
-
-    def refresh_plan(self) -> None:
-        """Take note of hooks that were registered since the context was pushed."""
-
-    def _lane_here(self) -> Lane | None:
-        """Give the lane of the request that is being driven by the current task, if one is."""
-        return None
-
-    def push(self) -> None:
-        """Make the context the current one.
-
-        :raises RuntimeError: on an event loop, if something async has to run; use ``async with``.
-        """
-        run_here(self._push)
-
-    def pop(self, exc: BaseException | None = _sentinel) -> None:
-        """Take the context back; the last pop runs the teardown functions.
-
-        :param exc: what ended the context; by default the exception being handled.
-        :raises RuntimeError: on an event loop, if a teardown is async; use ``async with``.
-        """
-        if exc is _sentinel:
-            exc = sys.exc_info()[1]
-        self.refresh_plan()
-        run_here(lambda lane: self._leave(lane, exc))
-
-    async def push_async(self) -> None:
-        """Make the context the current one, from async code."""
-        await run_inline(self._push)
-
-    async def pop_async(self, exc: BaseException | None = None) -> None:
-        """Take the context back, from async code; the last pop runs the teardown functions.
-
-        :param exc: what ended the context.
-        """
-        self.refresh_plan()
-        lane = self._lane_here()
-        if lane is None:
-            await run_inline(lambda inline: self._leave(inline, exc))
-        else:
-            await self._leave(lane, exc)
-            if lane.threaded:
-                await to_loop()
-
-    def __enter__(self) -> t.Self:
-        self.push()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.pop(exc_value)
-
-    async def __aenter__(self) -> t.Self:
-        await self.push_async()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        await self.pop_async(exc_value)
-
-
-class AppContext(_Context):
+class AppContext(ContextBase):
     """What is current while work is done for an application: ``current_app`` and ``g``.
 
     :param app: the application.
@@ -306,7 +199,7 @@ class AppContext(_Context):
             if lane.bound and not lane.threaded:
                 await to_thread()
             current = _cv_app.get(None)
-            _reset(_cv_app, self._cv_tokens)
+            reset_last(_cv_app, self._cv_tokens)
             lane.closing = closing
         if current is not self:
             raise AssertionError(f"Popped wrong app context. ({current!r} instead of {self!r})")
@@ -314,7 +207,7 @@ class AppContext(_Context):
             await send_signal(lane, appcontext_popped, self.app)
 
 
-class RequestContext(_Context):
+class RequestContext(ContextBase):
     """What is current while a request is handled: ``request`` and ``session``.
 
     Made by :meth:`Flask.request_context` and :meth:`Flask.test_request_context`.
@@ -585,7 +478,7 @@ class RequestContext(_Context):
             await to_thread()
         last = len(self._cv_tokens) == 1
         current = _cv_request.get(None)
-        app_ctx = _reset(_cv_request, self._cv_tokens)
+        app_ctx = reset_last(_cv_request, self._cv_tokens)
         if last and (self.request._closes or self.request.scope is None):
             self.request.forget_environ()
         if app_ctx is not None:

@@ -231,11 +231,11 @@ def test_urls_outside_of_a_request(app: Flask) -> None:
     with app.app_context(), pytest.raises(RuntimeError, match="SERVER_NAME"):
         url_for("index")
     app.config.update(
-        SERVER_NAME="example.test:5000", APPLICATION_ROOT="/root", PREFERRED_URL_SCHEME="https"
+        SERVER_NAME="example.test:5000", APPLICATION_ROOT="/base", PREFERRED_URL_SCHEME="https"
     )
     with app.app_context():
-        assert url_for("index") == "https://example.test:5000/root/"
-        assert url_for("index", _external=False) == "/root/"
+        assert url_for("index") == "https://example.test:5000/base/"
+        assert url_for("index", _external=False) == "/base/"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -327,6 +327,15 @@ def test_a_plan_is_current_till_something_changes() -> None:
     assert not plan.is_current()
 
 
+def test_a_name_that_goes_where_another_comes_is_noticed() -> None:
+    app = make_app()
+    app.before_request_funcs["outer"] = []
+    plan = Plan(app, "index")
+    del app.before_request_funcs["outer"]
+    app.teardown_request_funcs[None].append(hook("teardown"))
+    assert not plan.is_current()
+
+
 # -- the body is there for what could not wait for it --------------------------------------------
 
 

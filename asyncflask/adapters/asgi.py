@@ -240,6 +240,7 @@ async def _send_itself(request: Request, send: Send, asgi: ASGIApp) -> None:
     try:
         await asgi(t.cast("Scope", request.scope), t.cast("Receive", request.receive), send_on)
     except Exception:
+        # What a response raises whose client has left is that, in whatever words.
         if not left:
             raise
 

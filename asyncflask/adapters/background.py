@@ -155,6 +155,7 @@ def end_serving() -> None:
         try:
             run.stop()
         except Exception:
+            # The process ends: there is nobody else to tell, and other applications come after.
             _logger.exception(
                 "The functions of %r that run after serving have failed, or were not done within"
                 " %g seconds.",

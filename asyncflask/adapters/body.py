@@ -349,9 +349,10 @@ class Body:
         except OSError:
             return {"type": "http.disconnect"}
         except Exception:
+            # A server may object to being asked again after the end.
             if not self._ended:
                 raise
-        # This server objects to being asked again, so it will not tell when the client leaves.
+        # So it will not tell when the client leaves.
         return t.cast("Message", await anyio.sleep_forever())
 
     def _note(self, message: Message) -> None:

@@ -77,6 +77,7 @@ class AsgiToWsgi:
         try:
             response.begin(start_response)
         except BaseException:
+            # The server has no response that it could close.
             response.close()
             raise
         return response

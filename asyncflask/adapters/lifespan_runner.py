@@ -55,6 +55,7 @@ class LifespanRunner:
         try:
             self.running = await self._wait_for("startup")
         except BaseException:
+            # A cancellation as well: nobody stops what has not started.
             await self._end()
             raise
 

@@ -63,6 +63,7 @@ def _respond(
         if not answer.begun:
             driver.lane.context.run(answer.begin, response)
     except BaseException:
+        # Ctrl-C as well: the server gets no body that it could close.
         if ctx.response is not None:
             _close(driver, ctx.response)
         raise
@@ -185,7 +186,7 @@ class _OpenBody:
         self._note_end()
 
     def _close(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define '_close'.")
 
     def _note_end(self) -> None:
         if self.when_closed is not None:

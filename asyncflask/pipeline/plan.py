@@ -146,7 +146,7 @@ class Plan:
         if self._view_functions.get(self.endpoint) is not self._view:
             return False
         one, two, three, four = self._registries
-        if len(one) + len(two) + len(three) + len(four) != self._names:
+        if (len(one), len(two), len(three), len(four)) != self._names:
             return False
         for registry, key, snapshot in self._snapshots:
             if registry.get(key, _EMPTY) != snapshot:
@@ -158,7 +158,7 @@ class Plan:
         registries: tuple[dict[t.Any, t.Any], ...] = tuple(getattr(app, name) for name in HOOKS)
         self._registries = registries
         # A name that comes into one of them, or goes, changes this.
-        self._names = sum(map(len, registries))
+        self._names = tuple(map(len, registries))
         self._snapshots: tuple[tuple[dict[t.Any, t.Any], str | None, list[t.Any]], ...] = tuple(
             (registry, name, list(registry[name]))
             for registry in registries
