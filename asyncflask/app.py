@@ -15,13 +15,8 @@ from werkzeug.routing import Rule as Rule
 from .adapters.asgi import handle_http
 from .adapters.background import begin_serving
 from .adapters.lifespan import handle_lifespan
-from .adapters.mounts import Mount
-from .adapters.mounts import mount_for_environ
-from .adapters.mounts import mount_for_scope
-from .adapters.mounts import precedence
 from .adapters.process import is_serving
 from .adapters.wsgi import handle_environ
-from .adapters.wsgi_to_asgi import WsgiToAsgi
 from .application import App as App
 from .ctx import AppContext
 from .ctx import RequestContext
@@ -186,6 +181,8 @@ class Flask(Dispatcher, metaclass=Served):
     @functools.cached_property
     def _wsgi_face(self) -> ASGIApp:
         """Serves ASGI requests by what is around ``wsgi_app`` and ``__call__``."""
+        from .adapters.wsgi_to_asgi import WsgiToAsgi
+
         return WsgiToAsgi(
             self,
             workers=self._workers,
@@ -240,9 +237,12 @@ class Flask(Dispatcher, metaclass=Served):
         """
         if not is_serving(self):
             begin_serving(self, environ)
-        mount = mount_for_environ(self, environ) if self._mounts else None
-        if mount is not None:
-            return mount.call_wsgi(environ, start_response)
+        if self._mounts:
+            from .adapters.mounts import mount_for_environ
+
+            mount = mount_for_environ(self, environ)
+            if mount is not None:
+                return mount.call_wsgi(environ, start_response)
         return handle_environ(self, environ, start_response)
 
     def add_middleware(
@@ -277,6 +277,9 @@ class Flask(Dispatcher, metaclass=Served):
         :raises TypeError: if it cannot.
         :raises ValueError: if the path does not begin with a slash, or is taken.
         """
+        from .adapters.mounts import Mount
+        from .adapters.mounts import precedence
+
         mount = Mount(self, path, app, host, protocol)
         if any((other.path, other.host) == (mount.path, mount.host) for other in self._mounts):
             raise ValueError(f"mount({path!r}): something is mounted there already.")
@@ -294,9 +297,12 @@ class Flask(Dispatcher, metaclass=Served):
             return handle_lifespan(self, scope, receive, send)
         if kind == "http" and self._through_wsgi:
             return self._wsgi_face(scope, receive, send)
-        mount = mount_for_scope(self, scope) if self._mounts else None
-        if mount is not None:
-            return mount.call_asgi(scope, receive, send)
+        if self._mounts:
+            from .adapters.mounts import mount_for_scope
+
+            mount = mount_for_scope(self, scope)
+            if mount is not None:
+                return mount.call_asgi(scope, receive, send)
         if kind == "http":
             return handle_http(self, scope, receive, send)
         if kind == "websocket":

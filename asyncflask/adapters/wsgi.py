@@ -15,8 +15,6 @@ from ..lanes import to_thread
 from ..pipeline import stages
 from ..wrappers import Response
 from . import wire
-from .bridges import AsgiResponse
-from .bridges import AsgiToWsgi
 from .environ import check_framing
 
 if t.TYPE_CHECKING:
@@ -26,6 +24,7 @@ if t.TYPE_CHECKING:
     from ..app import Flask
     from ..responses import EncodedBody
     from ..wrappers import Request
+    from .bridges import AsgiResponse
 
 _END: t.Final = object()
 
@@ -163,6 +162,8 @@ def _send_itself(
     start_response: StartResponse,
 ) -> t.Iterable[bytes]:
     """Have a Starlette response send itself, under the headers the hooks have left."""
+    from .bridges import AsgiToWsgi
+
     encoded = [wire.encode_header(pair) for pair in headers]
     # The request's body has been read by then, or will never be.
     environ = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
