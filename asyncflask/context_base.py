@@ -20,6 +20,9 @@ if t.TYPE_CHECKING:
 Entry: t.TypeAlias = "tuple[Token[t.Any], AppContext | None]"
 """A push: how to undo it, and the application context that was pushed along with it."""
 
+NOT_PUSHED: t.Final[list[Entry]] = []
+"""What contexts share before they are pushed, and after; never changed in place."""
+
 _sentinel: t.Any = object()
 
 
@@ -43,6 +46,8 @@ def reset_last(var: ContextVar[t.Any], entries: list[Entry]) -> AppContext | Non
 
 class ContextBase:
     """``with``, ``async with``, ``push`` and ``pop`` over the steps of a subclass."""
+
+    _cv_tokens: list[Entry]
 
     overrider: Lane | None = None
     """Where the stages run of an async override that was called for this context."""

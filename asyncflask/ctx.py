@@ -12,7 +12,7 @@ import typing as t
 from werkzeug.exceptions import HTTPException
 
 from .context_base import ContextBase
-from .context_base import Entry
+from .context_base import NOT_PUSHED
 from .context_base import reset_last
 from .globals import _cv_app
 from .globals import _cv_request
@@ -155,7 +155,7 @@ class AppContext(ContextBase):
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self._cv_tokens: list[Entry] = []
+        self._cv_tokens = NOT_PUSHED
 
     @property
     def g(self) -> _AppCtxGlobals:
@@ -180,7 +180,7 @@ class AppContext(ContextBase):
         self._url_adapter = value
 
     async def _push(self, lane: Lane) -> None:
-        self._cv_tokens.append((_cv_app.set(self), None))
+        self._cv_tokens = [*self._cv_tokens, (_cv_app.set(self), None)]
         if appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, self.app)
 
@@ -257,7 +257,7 @@ class RequestContext(ContextBase):
         self._stored_session = session
         self.traceback = self.response = None
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
-        self._cv_tokens: list[Entry] = []
+        self._cv_tokens = NOT_PUSHED
         self.preserve = None
 
     @property
@@ -350,8 +350,11 @@ class RequestContext(ContextBase):
         overrides = app._overrides
         if current is None or current.app is not app or (self.isolated and not self._cv_tokens):
             app_ctx = app.app_context() if overrides else AppContext(app)
-            app_ctx._cv_tokens.append((_cv_app.set(app_ctx), None))
-        self._cv_tokens.append((_cv_request.set(self), app_ctx))
+            app_ctx._cv_tokens = [*app_ctx._cv_tokens, (_cv_app.set(app_ctx), None)]
+        if self._cv_tokens:
+            self._cv_tokens.append((_cv_request.set(self), app_ctx))
+        else:
+            self._cv_tokens = [(_cv_request.set(self), app_ctx)]
         if overrides or appcontext_pushed.receivers:
             return False
         if self._stored_session is None:
@@ -443,9 +446,10 @@ class RequestContext(ContextBase):
         except ValueError:
             # It was pushed in another Context.
             return False
-        tokens.clear()
+        self._cv_tokens = NOT_PUSHED
         if app_ctx is not None:
-            _cv_app.reset(app_ctx._cv_tokens.pop()[0])
+            _cv_app.reset(app_ctx._cv_tokens[0][0])
+            app_ctx._cv_tokens = NOT_PUSHED
         if request._closes or request.scope is None:
             request.forget_environ()
         return True

@@ -68,16 +68,18 @@ class _GProxy(LocalProxy):
 
     def __getattr__(self, name: str) -> t.Any:
         ctx = _cv_app.get(None)
-        if ctx is None or ctx._g is None:
+        if ctx is None:
             return getattr(self._get_current_object(), name)
-        return getattr(ctx._g, name)
+        own = ctx._g
+        return getattr(ctx.g if own is None else own, name)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         ctx = _cv_app.get(None)
-        if ctx is None or ctx._g is None:
+        if ctx is None:
             setattr(self._get_current_object(), name, value)
         else:
-            setattr(ctx._g, name, value)
+            own = ctx._g
+            setattr(ctx.g if own is None else own, name, value)
 
 
 # An unbound proxy shows its class.

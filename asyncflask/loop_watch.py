@@ -34,6 +34,7 @@ _LOOP_FILES: t.Final = {
     for name in ("base_events.py", "events.py", "runners.py")
 }
 _CALLERS: t.Final = {
+    "handle": "view",
     "full_dispatch": "view",
     "_dispatch": "view",
     "_call_sync_view": "view",
@@ -44,6 +45,7 @@ _CALLERS: t.Final = {
     "handle_http_exception": "hook",
     "handle_exception": "hook",
     "_call": "hook",
+    "_pop": "hook",
     "_tear_down": "hook",
     "_call_to_end": "hook",
 }

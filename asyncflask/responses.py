@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.datastructures import Headers
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as ResponseBase
 
@@ -13,6 +12,7 @@ from .cookies import plain_cookie
 from .globals import _cv_app
 from .lanes import iterate_async
 from .lanes import runs_on_loop
+from .response_headers import Headers
 from .tolerance import with_valid_dates
 
 if t.TYPE_CHECKING:
@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
     from datetime import timedelta
     from http import HTTPStatus
 
+    import werkzeug.datastructures
     from _typeshed.wsgi import WSGIEnvironment
     from starlette.background import BackgroundTask
     from starlette.types import ASGIApp
@@ -52,7 +53,7 @@ class Response(ResponseBase):
 
     _untouched: tuple[tuple[str, str], int] | None = None
     """The content type and the length of a response whose headers nobody has looked at."""
-    _headers: Headers | None = None
+    _headers: werkzeug.datastructures.Headers | None = None
 
     _quick = True
     _plain_headers = True
@@ -95,7 +96,7 @@ class Response(ResponseBase):
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> werkzeug.datastructures.Headers:
         """The headers, made when somebody looks at them."""
         headers = self._headers
         if headers is None:
@@ -104,14 +105,13 @@ class Response(ResponseBase):
                 headers = vars(self).pop("headers")
             else:
                 content_type, length = self._untouched
-                headers = Headers()
-                # Checked when they were made.
-                headers._list += (content_type, ("Content-Length", str(length)))
-            self.headers = headers
+                headers = Headers.of_checked([content_type, ("Content-Length", str(length))])
+            self._headers = headers
+            self._untouched = None
         return headers
 
     @headers.setter
-    def headers(self, value: Headers) -> None:
+    def headers(self, value: werkzeug.datastructures.Headers) -> None:
         self._headers = value
         self._untouched = None
 

@@ -296,3 +296,42 @@ async def test_a_length_with_blanks_around_it_is_one_whatever_else_is_there(loca
     headers = {"Content-Length": " 4 ", "Content-Location": location}
     app.add_url_rule("/", "index", lambda: ("body", headers))
     assert (await fetch(app)).body == app.test_client().get("/").data == b"body"
+
+
+KINDS = {
+    "plain": ("X-A", "value"),
+    "blanks": ("X-A", " value\t"),
+    "latin": ("X-A", "w\xe9rt"),
+    "mixed case": ("x-FRAME-options", "DENY"),
+    "long": ("X-Long", "v" * 1000),
+    "cookie": ("Set-Cookie", "secret=1; Path=/"),
+    "lower cookie": ("set-cookie", "secret=1; Path=/"),
+    "location": ("Location", "/a?b=c"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_header_that_is_kept_is_encoded_as_at_first(kind: str) -> None:
+    pair = KINDS[kind]
+    wire.encoded.clear()
+    name, value = wire.clean_header(pair)
+    expected = (name.lower().encode("latin-1"), value.encode("latin-1"))
+    assert [wire.encode_header(pair) for _ in range(2)] == [expected] * 2
+    assert wire.encoded.get(pair, expected) == expected
+    assert (pair in wire.encoded) == (kind not in {"long", "cookie", "lower cookie", "location"})
+
+
+def test_as_many_headers_are_kept_as_are_worth_it() -> None:
+    for number in range(5000):
+        wire.encode_header(("X-Request-ID", str(number)))
+    assert 0 < len(wire.encoded) <= 1024
+
+
+async def test_a_location_is_rewritten_each_time() -> None:
+    app = Flask(__name__)
+
+    @app.get("/")
+    def moved() -> Response:
+        return redirect("/w\xe9rt")  # type: ignore[return-value]
+
+    assert [dict((await fetch(app)).headers)["location"] for _ in range(2)] == ["/w%C3%A9rt"] * 2

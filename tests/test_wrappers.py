@@ -81,7 +81,7 @@ def outline(response: t.Any) -> list[t.Any]:
         response.status,
         response.status_code,
         list(response.headers),
-        type(response.headers),
+        repr(response.headers),
         type(response.response),
         response.response if sequence else None,
         response.mimetype,

@@ -41,17 +41,19 @@ BODILESS: t.Final = frozenset({204, 304})
 
 _good_statuses: set[str] = set()
 encoded: t.Final[dict[tuple[str, str], tuple[bytes, bytes]]] = {}
-"""What :func:`encode_header` has made before, of headers that come often."""
+"""What :func:`encode_header` has made lately, but for cookies: most headers come again."""
 _names: dict[str, bytes] = {}
 """Names of other headers as they are sent, but for that of cookies, whose values are looked at."""
 lengths: t.Final[dict[int, tuple[bytes, bytes]]] = {}
 """What :func:`length_header` has made before."""
 _ENCODED_LIMIT: t.Final = 1024
-_REPEATED: t.Final = frozenset({"content-type", "content-length", "vary", "allow", "cache-control"})
-"""Headers with few values, whose encoded form is worth keeping."""
+_ENCODED_LENGTH: t.Final = 128
+"""Characters of a value above which its encoded form is not kept."""
 
 _REWRITTEN: t.Final = frozenset({"location", "content-location"})
 """Headers that Werkzeug makes ASCII before they are sent."""
+_NOT_KEPT: t.Final = _REWRITTEN | {"set-cookie"}
+"""Headers whose encoded form is not kept: cookies are secrets, and hardly ever the same."""
 
 ERROR: t.Final = b"Internal Server Error"
 """What is sent in place of a response that cannot be sent."""
@@ -358,22 +360,24 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
 
     :raises InvalidHeader: if it cannot be sent.
     """
-    if pair[0] == "Set-Cookie" and _is_plain_cookie(pair[1]):
-        return b"set-cookie", pair[1].encode("ascii")
-    known = _names.get(pair[0])
-    if known is not None:
-        value = pair[1]
-        # Of what is printable in ASCII every character may be in a header.
-        if value.isascii() and value.isprintable() and value == value.strip(" "):
-            return known, value.encode("ascii")
-    name, value = clean_header(pair)
-    lower = name.lower()
-    ready = (lower.encode("latin-1"), value.encode("latin-1"))
-    if lower in _REPEATED:
-        if value == pair[1] and len(encoded) < _ENCODED_LIMIT:
-            encoded[pair] = ready
-    elif lower != "set-cookie" and len(_names) < _ENCODED_LIMIT:
-        _names[name] = ready[0]
+    name, value = pair
+    if name == "Set-Cookie" and _is_plain_cookie(value):
+        return b"set-cookie", value.encode("ascii")
+    known = _names.get(name)
+    # Of what is printable in ASCII every character may be in a header.
+    if known is None or not (value.isascii() and value.isprintable()) or value != value.strip(" "):
+        name, value = clean_header(pair)
+        lower = name.lower()
+        known = lower.encode("latin-1")
+        if lower in _NOT_KEPT:
+            return known, value.encode("latin-1")
+        if len(_names) < _ENCODED_LIMIT:
+            _names[name] = known
+    ready = (known, value.encode("latin-1"))
+    if len(value) <= _ENCODED_LENGTH:
+        if len(encoded) >= _ENCODED_LIMIT:
+            encoded.clear()
+        encoded[pair] = ready
     return ready
 
 

@@ -155,7 +155,11 @@ class Driver:
 
     def finish(self, awaitable: t.Awaitable[t.Any]) -> t.Awaitable[t.Any]:
         """Give what to await to have something reach its end, though the request was cancelled."""
-        task = current_task()
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            # No loop of asyncio's.
+            task = None
         if task is None or self._cancelled or task.cancelling() or is_in_scope(task):
             return self._finish(awaitable)
         # There is nothing that a shield would hold off.

@@ -109,6 +109,7 @@ class Plan:
         "endpoint",
         "followed",
         "loads_body",
+        "plain_view",
         "preceded",
         "preprocessors",
         "starts_on_thread",
@@ -136,6 +137,8 @@ class Plan:
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
         self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
+        alone = not (self.preceded or self.followed or self.cancel_on_disconnect)
+        self.plain_view = self.async_view if alone else None
         entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
         self.starts_on_thread = any(colour == SYNC for _, colour in entry)
         self._view = view

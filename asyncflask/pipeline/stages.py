@@ -18,6 +18,7 @@ from werkzeug.exceptions import InternalServerError
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import RequestRedirect
 from werkzeug.routing import RoutingException
+from werkzeug.wrappers import Response as BaseResponse
 
 from ..helpers import release_streams
 from ..lanes import ASYNC
@@ -53,6 +54,9 @@ if t.TYPE_CHECKING:
     from ..wrappers import Request
     from ..wrappers import Response
 
+_PLAIN: t.Final = frozenset({str, dict})
+"""What views return most, of which a response is made without code of the user's."""
+
 CLIENT_LEFT: t.Final = 499
 """The status of an answer that nobody gets, for logs."""
 
@@ -82,8 +86,23 @@ async def handle(
                 await ctx.finish_push(lane)
             if app._overrides:
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
-            else:
+            elif (
+                ctx.plan.plain_view is None
+                or ctx.request.body is not None
+                or ctx.request.method == "OPTIONS"
+                or request_started.receivers
+                or lane.threaded
+                or app.config["CANCEL_ON_DISCONNECT"]
+            ):
                 response = await full_dispatch(app, ctx, lane)
+            else:
+                # What that comes to where only the view is to run, without two more coroutines.
+                try:
+                    rv = await ctx.plan.plain_view(**ctx.request.view_args)  # type: ignore[arg-type]
+                except Exception as exc:
+                    rv = await _recover(app, ctx, lane, exc)
+                made = respond(app, ctx, lane, rv)
+                response = made if isinstance(made, BaseResponse) else await made
         except BaseException as exc:
             release_streams(ctx)
             error = None if isinstance(exc, QueueFull) else exc
@@ -154,30 +173,46 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
                 rv = await _step(app, ctx, lane, "dispatch_request", dispatch)
             else:
                 rv = await dispatch(app, ctx, lane)
-    except QueueFull:
-        raise
     except Exception as exc:
-        ctx.traceback = exc.__traceback__
-        release_streams(ctx)
-        rv = await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, exc)
+        rv = await _recover(app, ctx, lane, exc)
+    made = respond(app, ctx, lane, rv)
+    return made if isinstance(made, BaseResponse) else await made
+
+
+async def _recover(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> t.Any:
+    """Give what the handler of an error from a hook or a view returns, or raise it again."""
+    if isinstance(error, QueueFull):
+        raise error
+    ctx.traceback = error.__traceback__
+    release_streams(ctx)
+    return await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, error)
+
+
+def respond(
+    app: Flask, ctx: RequestContext, lane: Lane, rv: t.Any
+) -> Response | t.Awaitable[Response]:
+    """Do what :func:`finalize` does: at once, or in the coroutine that is given."""
     if (
-        not ctx.plan.followed
-        and not request_finished.receivers
-        and (type(rv) is str or not returns.runs_user_code(rv))
+        app._overrides
+        or request_finished.receivers
+        or (type(rv) not in _PLAIN and returns.runs_user_code(rv))
     ):
-        # What finalize() would do, without its waits.
-        if type(rv) is str:
-            response = app.response_class(rv)
-        else:
-            response = returns.make_response(app, ctx.request, rv)
-        if ctx._after_request_functions or ctx.deferred:
-            return await process_response(app, ctx, lane, response)
-        if ctx._stored_session is not None or ctx.request.has_cookies:
-            saving = _save_session(app, ctx, lane, response)
-            if saving is not None:
-                await saving
+        return _finalize_step(app, ctx, lane, rv)
+    if type(rv) is str:
+        response = app.response_class(rv)
+    else:
+        response = returns.make_response(app, ctx.request, rv)
+    if ctx.plan.after or ctx._after_request_functions or ctx.deferred:
+        return process_response(app, ctx, lane, response)
+    if ctx._stored_session is None and not ctx.request.has_cookies:
         return response
-    return await _finalize_step(app, ctx, lane, rv)
+    saving = _save_session(app, ctx, lane, response)
+    return response if saving is None else _after(saving, response)
+
+
+async def _after(saving: t.Awaitable[t.Any], response: Response) -> Response:
+    await saving
+    return response
 
 
 async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
@@ -187,7 +222,9 @@ async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     for stage in plan.preprocessors:
         await call(lane, stage, request.endpoint, request.view_args)
     for stage in plan.before:
-        rv = await call(lane, stage)
+        # What call() would give, without the call.
+        quick = stage[1] == ASYNC and not lane.threaded
+        rv = await (stage[0]() if quick else call(lane, stage))
         if rv is not None:
             return rv
     return None
@@ -281,7 +318,8 @@ async def process_response(
         stage = stage_of(app, func)
         response = await call(lane, stage, response)
     for stage in ctx.plan.after:
-        response = await call(lane, stage, response)
+        quick = stage[1] == ASYNC and not lane.threaded
+        response = await (stage[0](response) if quick else call(lane, stage, response))
     if response is None:
         raise TypeError(
             f"An after_request function of {ctx.request.endpoint!r} returned None: it must return"
@@ -289,9 +327,10 @@ async def process_response(
         )
     while ctx.deferred:
         await call(lane, (ctx.deferred.pop(0), ASYNC))
-    saving = _save_session(app, ctx, lane, response)
-    if saving is not None:
-        await saving
+    if ctx._stored_session is not None or ctx.request.has_cookies:
+        saving = _save_session(app, ctx, lane, response)
+        if saving is not None:
+            await saving
     return response
 
 
