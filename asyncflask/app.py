@@ -210,11 +210,11 @@ class Flask(Dispatcher, metaclass=Served):
     # -- serving -----------------------------------------------------------------------------
 
     @serves_asgi
-    def __call__(self, *args: t.Any) -> t.Any:
+    def __call__(self, scope: t.Any, receive: t.Any, send: t.Any = None, /) -> t.Any:
         """Serve as an ASGI application (three arguments) or a WSGI application (two)."""
-        if len(args) == 3:
-            return self.asgi_app(*args)
-        return self.wsgi_app(*args)
+        if send is not None:
+            return self.asgi_app(scope, receive, send)
+        return self.wsgi_app(scope, receive)
 
     def asgi_app(self, scope: Scope, receive: Receive, send: Send) -> t.Awaitable[None]:
         """The ASGI face; ``app.asgi_app = Middleware(app.asgi_app)`` wraps it."""

@@ -361,6 +361,19 @@ class RequestContext(ContextBase):
             if app._session_stages[0][1] != INLINE:
                 return False
             self._session_deferred = True
+        request = self.request
+        if request.url_rule is None and type(self) is RequestContext:
+            # What _find_plan() does for most, without the call.
+            try:
+                if request.routing_exception is None:
+                    request.url_rule, request.view_args = app._router.match(self)
+            except HTTPException as exc:
+                request.routing_exception = exc
+            rule = request.url_rule
+            plan = app._plans.get(None if rule is None else rule.endpoint)
+            if plan is not None and plan.is_current():
+                self.plan = plan
+                return True
         self._find_plan()
         return True
 

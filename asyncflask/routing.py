@@ -91,7 +91,7 @@ class Router:
             and request.trusted_hosts is None
             and ctx._url_adapter is _NOT_MADE
             and not app.subdomain_matching
-            and "create_url_adapter" not in app._overrides
+            and not (app._overrides and "create_url_adapter" in app._overrides)
             and request.scheme not in _WEBSOCKET_SCHEMES
             and (path != "/" or scope is not None and scope["path"] == "/" or _has_slash(request))
         ):

@@ -57,8 +57,16 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         await send_whole(send, scope["method"], 431, wire.plain_headers(too_large), too_large)
         return
     driver = Driver(contextvars.copy_context(), app._workers)
-    request = _new_request(app, scope, receive, raw)
-    if "request_context" in app._overrides:
+    request = app.request_class.from_scope(scope, None, raw)
+    request.receive = receive
+    request.server_context = contextvars.copy_context()
+    if (
+        b"content-length" in raw
+        or b"transfer-encoding" in raw
+        or request.method not in BODILESS_METHODS
+    ):
+        request.body = request.new_body(app.config["BODY_TIMEOUT"])
+    if app._overrides and "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
     else:
         ctx = RequestContext(app, {}, request)
@@ -97,19 +105,6 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
                 request.body.release()
         finally:
             app._under_way.discard(driver)
-
-
-def _new_request(app: Flask, scope: Scope, receive: Receive, raw: dict[bytes, bytes]) -> Request:
-    request = app.request_class.from_scope(scope, None, raw)
-    request.receive = receive
-    request.server_context = contextvars.copy_context()
-    if (
-        b"content-length" in raw
-        or b"transfer-encoding" in raw
-        or request.method not in BODILESS_METHODS
-    ):
-        request.body = request.new_body(app.config["BODY_TIMEOUT"])
-    return request
 
 
 def _messages_of(response: Response, request: Request) -> tuple[Message, Message] | None:

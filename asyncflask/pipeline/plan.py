@@ -149,6 +149,8 @@ class Plan:
         if self._view_functions.get(self.endpoint) is not self._view:
             return False
         one, two, three, four = self._registries
+        if self._names is None:
+            return not (one or two or three or four)
         if (len(one), len(two), len(three), len(four)) != self._names:
             return False
         for registry, key, snapshot in self._snapshots:
@@ -160,8 +162,8 @@ class Plan:
         self._view_functions: dict[t.Any, t.Any] = app.view_functions
         registries: tuple[dict[t.Any, t.Any], ...] = tuple(getattr(app, name) for name in HOOKS)
         self._registries = registries
-        # A name that comes into one of them, or goes, changes this.
-        self._names = tuple(map(len, registries))
+        # A name that comes into one of them, or goes, changes this; None if there is none.
+        self._names = tuple(map(len, registries)) if any(registries) else None
         self._snapshots: tuple[tuple[dict[t.Any, t.Any], str | None, list[t.Any]], ...] = tuple(
             (registry, name, list(registry[name]))
             for registry in registries
