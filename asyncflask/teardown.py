@@ -32,14 +32,14 @@ T = t.TypeVar("T")
 
 async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -> None:
     """Send a signal from inside the pipeline, each receiver in its lane."""
-    for stage, _ in _receivers(signal, app, **kwargs):
-        await call(lane, stage)
+    for stage in _receivers(signal, app):
+        await call(lane, (functools.partial(stage[0], **kwargs), stage[1]))
 
 
-def _receivers(signal: Signal, app: Flask, **kwargs: t.Any) -> list[tuple[Stage, tuple[()]]]:
-    """Give the receivers of a signal as stages that need no arguments."""
+def _receivers(signal: Signal, app: Flask) -> list[Stage]:
+    """Give the receivers of a signal as stages that still need its keyword arguments."""
     return [
-        ((functools.partial(receiver, app, **kwargs), colour_of(receiver)), ())
+        (functools.partial(receiver, app), colour_of(receiver))
         for receiver in signal.receivers_for(app)
     ]
 
@@ -133,12 +133,14 @@ async def _tear_down(
 ) -> None:
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
-    calls: list[tuple[Stage, tuple[t.Any, ...]]] = [(stage, (exc,)) for stage in stages]
     if signal.receivers:
-        calls += _receivers(signal, app, exc=exc)
-    for stage, args in calls:
+        # They take it by its name.
+        receivers = _receivers(signal, app)
+        named = [(lambda exc, take=take: take(exc=exc), colour) for take, colour in receivers]
+        stages = [*stages, *named]
+    for stage in stages:
         try:
-            await call_to_end(lane, stage, *args)
+            await call_to_end(lane, stage, exc)
         except BaseException as error:
             errors.append(error)
     try:
