@@ -1,0 +1,186 @@
+"""A view with nothing around it is served on a shorter way, which ends where the long one does."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import starlette.responses as starlette
+
+from asyncflask import abort
+from asyncflask import after_this_request
+from asyncflask import Flask
+from asyncflask import g
+from asyncflask import redirect
+from asyncflask import request
+from asyncflask import Response
+from asyncflask import session
+from asyncflask.signals import request_finished
+from asyncflask.signals import request_started
+from tests.kit.drive import fetch
+
+pytestmark = pytest.mark.anyio
+
+
+async def text() -> t.Any:
+    return "text"
+
+
+async def mapping() -> t.Any:
+    return {"b": 1, "a": [2]}
+
+
+async def parts() -> t.Any:
+    return "made", 201, {"X-A": "1"}
+
+
+async def response() -> t.Any:
+    return Response("own", 202, content_type="text/plain")
+
+
+async def nothing() -> t.Any:
+    return None
+
+
+async def wrong() -> t.Any:
+    return 7
+
+
+async def generator() -> t.Any:
+    async def chunks() -> t.AsyncIterator[str]:
+        yield "one"
+        yield "two"
+
+    return chunks()
+
+
+async def from_starlette() -> t.Any:
+    return starlette.PlainTextResponse("starlette", 203)
+
+
+async def wsgi() -> t.Any:
+    def application(environ: t.Any, start_response: t.Any) -> t.Any:
+        start_response("200 OK", [("X-Path", environ["PATH_INFO"])])
+        return [b"wsgi"]
+
+    return application
+
+
+async def not_found() -> t.Any:
+    abort(404)
+
+
+async def handled() -> t.Any:
+    raise KeyError("handled")
+
+
+async def unhandled() -> t.Any:
+    raise ZeroDivisionError
+
+
+async def redirected() -> t.Any:
+    return redirect("/elsewhere")
+
+
+async def later() -> t.Any:
+    @after_this_request
+    async def add(answer: t.Any) -> t.Any:
+        answer.headers["X-Later"] = g.later
+        return answer
+
+    g.later = "yes"
+    return "later"
+
+
+async def remembered() -> t.Any:
+    session["seen"] = session.get("seen", 0) + 1
+    return str(session["seen"])
+
+
+async def looked_at() -> t.Any:
+    return request.headers.get("X-Given", "none") + request.args.get("q", "")
+
+
+VIEWS = {
+    view.__name__: view
+    for view in (
+        *(text, mapping, parts, response, nothing, wrong, generator, from_starlette, wsgi),
+        *(not_found, handled, unhandled, redirected, later, remembered, looked_at),
+    )
+}
+
+
+async def before() -> None:
+    """Do nothing."""
+
+
+async def after(answer: t.Any) -> t.Any:
+    return answer
+
+
+async def torn(error: BaseException | None) -> None:
+    """Do nothing."""
+
+
+class Overriding(Flask):
+    def preprocess_request(self) -> t.Any:
+        return super().preprocess_request()
+
+
+def make(view: t.Any, kind: type[Flask] = Flask) -> Flask:
+    app = kind(__name__)
+    app.secret_key = "secret"
+    app.add_url_rule("/", "view", view, methods=["GET", "POST", "OPTIONS"])
+    app.register_error_handler(KeyError, lambda error: (f"{error!r} is handled", 400))
+    return app
+
+
+LONGER: dict[str, t.Callable[[Flask], t.Any]] = {
+    "before hook": lambda app: app.before_request(before),
+    "after hook": lambda app: app.after_request(after),
+    "teardown": lambda app: app.teardown_request(torn),
+    "teardown of the context": lambda app: app.teardown_appcontext(torn),
+    "override": lambda app: app,
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize("way", LONGER)
+@pytest.mark.parametrize("name", VIEWS)
+async def test_the_short_way_comes_to_what_the_long_one_does(
+    name: str, way: str, method: str
+) -> None:
+    short = make(VIEWS[name])
+    long = make(VIEWS[name], Overriding if way == "override" else Flask)
+    LONGER[way](long)
+    one, other = [await fetch(app, method, "/?q=1") for app in (short, long)]
+    assert (one.status, one.body) == (other.status, other.body)
+    # The time in the signature of a cookie may have gone on.
+    cookies = [answer.header("set-cookie") for answer in (one, other)]
+    assert (cookies[0] is None) == (cookies[1] is None)
+    headers = [
+        [pair for pair in answer.headers if pair[0] != "set-cookie"] for answer in (one, other)
+    ]
+    assert headers[0] == headers[1]
+
+
+@pytest.mark.parametrize("signal", [request_started, request_finished])
+async def test_who_listens_hears_of_a_view_with_nothing_around_it(signal: t.Any) -> None:
+    app = make(text)
+    heard: list[str] = []
+
+    def listen(sender: Flask, **kwargs: t.Any) -> None:
+        heard.append(request.path)
+
+    with signal.connected_to(listen, app):
+        assert (await fetch(app)).body == b"text"
+    assert heard == ["/"]
+
+
+async def test_a_hook_that_comes_later_ends_the_short_way() -> None:
+    app = make(text)
+    assert (await fetch(app)).body == b"text"
+    app.before_request_funcs.setdefault(None, []).append(lambda: "hook")
+    assert (await fetch(app)).body == b"hook"
+    app.before_request_funcs[None].clear()
+    assert (await fetch(app)).body == b"text"
