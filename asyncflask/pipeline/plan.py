@@ -107,7 +107,6 @@ class Plan:
         "blueprints",
         "cancel_on_disconnect",
         "endpoint",
-        "followed",
         "loads_body",
         "plain_view",
         "preceded",
@@ -129,7 +128,6 @@ class Plan:
         self.teardown = _stages(app, app.teardown_request_funcs, outwards, last_first=True)
         overridden = bool(app._overrides)
         self.preceded = bool(overridden or self.preprocessors or self.before)
-        self.followed = bool(overridden or self.after)
         view = app.view_functions.get(endpoint) if endpoint is not None else None
         self.view = None if view is None else _view_stage(app, view)
         self.async_view = self.view[0] if self.view and self.view[1] == ASYNC else None
@@ -137,7 +135,7 @@ class Plan:
         self.streams_body: bool = options.get("stream_body", False)
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
         self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
-        alone = not (self.preceded or self.followed or self.cancel_on_disconnect)
+        alone = not (self.preceded or self.cancel_on_disconnect)
         self.plain_view = self.async_view if alone else None
         entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
         self.starts_on_thread = any(colour == SYNC for _, colour in entry)

@@ -96,7 +96,7 @@ async def handle(
             ):
                 response = await full_dispatch(app, ctx, lane)
             else:
-                # What that comes to where only the view is to run, without two more coroutines.
+                # What that comes to where nothing is before the view, without two more coroutines.
                 try:
                     rv = await ctx.plan.plain_view(**ctx.request.view_args)  # type: ignore[arg-type]
                 except Exception as exc:
