@@ -219,7 +219,7 @@ class App(TemplateNames):
     @property
     def debug(self) -> bool:
         """Whether debug mode is on; the configuration's ``DEBUG``."""
-        return t.cast(bool, self.config["DEBUG"])
+        return self.config["DEBUG"]  # type: ignore[no-any-return]
 
     @debug.setter
     def debug(self, value: bool) -> None:

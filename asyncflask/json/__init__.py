@@ -35,7 +35,7 @@ def _dumps_compact(obj: t.Any) -> str:
     :param obj: the value.
     """
     provider = _active_provider()
-    if type(provider) is DefaultJSONProvider and "dumps" not in vars(provider):
+    if isinstance(provider, DefaultJSONProvider):
         return provider._dumps_compact(obj)
     return dumps(obj, separators=(",", ":"))
 

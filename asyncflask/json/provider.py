@@ -110,12 +110,15 @@ def _default(o: t.Any) -> t.Any:
     )
 
 
-def _encode_with(encoder: json.JSONEncoder) -> t.Callable[[t.Any], str]:
-    """Give the encoder's ``encode``, with what it makes anew for each value made once."""
+_Chunks: t.TypeAlias = t.Callable[[t.Any, int], t.Iterable[str]]
+
+
+def _chunks_with(encoder: json.JSONEncoder) -> _Chunks:
+    """Give what makes the encoder's text in parts, made once and not anew for each value."""
     if c_make_encoder is None or encoder.indent is not None:
-        return encoder.encode
+        return lambda obj, level: encoder.iterencode(obj)
     as_string = encode_basestring_ascii if encoder.ensure_ascii else encode_basestring
-    chunks = c_make_encoder(
+    chunks: _Chunks = c_make_encoder(
         # What it has met on its way would be shared by all threads.
         None,
         encoder.default,
@@ -127,6 +130,12 @@ def _encode_with(encoder: json.JSONEncoder) -> t.Callable[[t.Any], str]:
         encoder.skipkeys,
         encoder.allow_nan,
     )
+    return chunks
+
+
+def _encode_with(encoder: json.JSONEncoder) -> t.Callable[[t.Any], str]:
+    """Give the encoder's ``encode`` on a shorter way."""
+    chunks = _chunks_with(encoder)
 
     def encode(obj: t.Any) -> str:
         try:
@@ -160,7 +169,7 @@ class DefaultJSONProvider(JSONProvider):
     #: The mimetype of :meth:`response`.
     mimetype = "application/json"
 
-    _compact: tuple[t.Any, t.Callable[[t.Any], str]] | None = None
+    _compact: tuple[t.Any, _Chunks] | None = None
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Serialize a value to JSON text.
@@ -183,14 +192,19 @@ class DefaultJSONProvider(JSONProvider):
         return encode(obj)
 
     def _dumps_compact(self, obj: t.Any) -> str:
-        """Serialize a value to JSON text without whitespace."""
+        """Serialize a value to JSON text without whitespace, as :meth:`dumps` does."""
+        if type(self).dumps is not _dumps or "dumps" in self.__dict__:
+            return self.dumps(obj, separators=(",", ":"))
         settings = self.default, self.ensure_ascii, self.sort_keys
         kept = self._compact
         if kept is None or kept[0] != settings:
             encoder = json.JSONEncoder(**self._options({"separators": (",", ":")}))
             # One assignment of a pair: another thread sees all of it or nothing.
-            kept = self._compact = (settings, _encode_with(encoder))
-        return kept[1](obj)
+            kept = self._compact = (settings, _chunks_with(encoder))
+        try:
+            return "".join(kept[1](obj, 0))
+        except RecursionError:
+            return self.dumps(obj, separators=(",", ":"))
 
     @cached_property
     def _encoders(self) -> dict[t.Hashable, t.Callable[[t.Any], str]]:
@@ -222,9 +236,13 @@ class DefaultJSONProvider(JSONProvider):
         :raises TypeError: if both kinds of arguments are given.
         """
         obj = self._prepare_response_obj(args, kwargs)
-        compact = not self._app.debug if self.compact is None else self.compact
-        text = self.dumps(obj, separators=(",", ":")) if compact else self.dumps(obj, indent=2)
-        return self._app.response_class(f"{text}\n", mimetype=self.mimetype)
+        app = self._app
+        compact = not app.debug if self.compact is None else self.compact
+        text = self._dumps_compact(obj) if compact else self.dumps(obj, indent=2)
+        return app.response_class(f"{text}\n", mimetype=self.mimetype)
+
+
+_dumps: t.Final = DefaultJSONProvider.dumps
 
 
 def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:

@@ -37,7 +37,7 @@ def make_response(app: Dispatcher, request: Request, rv: t.Any) -> Response:
     if type(rv) is str:
         return kind(rv)
     if type(rv) is dict:
-        return t.cast("Response", app.json.response(rv))
+        return app.json.response(rv)  # type: ignore[return-value]
     status: t.Any = None
     headers: t.Any = None
     if isinstance(rv, tuple):
@@ -63,6 +63,8 @@ def make_response(app: Dispatcher, request: Request, rv: t.Any) -> Response:
 
 def runs_user_code(rv: t.Any) -> bool:
     """Tell whether converting *rv* calls a WSGI application, which belongs on a thread."""
+    if type(rv) is dict:
+        return False
     if isinstance(rv, tuple) and rv:
         rv = rv[0]
     if not callable(rv) or isinstance(rv, (BaseResponse, HTTPException)):
