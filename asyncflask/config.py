@@ -123,6 +123,8 @@ class Config(dict[str, t.Any]):
     :param defaults: values to start with; deprecated keys among them do not warn.
     """
 
+    _state: object = None
+
     #: Called with the key and the value when a deprecated key is set; ``None`` for nobody.
     #: Bind it weakly to the application, which otherwise lives until the garbage collector runs.
     on_deprecated: t.Callable[[str, t.Any], object] | None = None
@@ -132,6 +134,11 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+        self._changed()
+
+    def _changed(self) -> None:
+        # Whoever keeps something made of the values compares this, after they are set.
+        self._state = object()
 
     def __missing__(self, key: str) -> t.Any:
         if key in _DEPRECATED:
@@ -139,13 +146,33 @@ class Config(dict[str, t.Any]):
         raise KeyError(key)
 
     def __setitem__(self, key: str, value: t.Any) -> None:
-        if key not in _DEPRECATED:
-            super().__setitem__(key, value)
-            return
-        _warn_deprecated(key)
+        if key in _DEPRECATED:
+            _warn_deprecated(key)
         super().__setitem__(key, value)
-        if self.on_deprecated is not None:
+        self._changed()
+        if key in _DEPRECATED and self.on_deprecated is not None:
             self.on_deprecated(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def pop(self, *args: t.Any) -> t.Any:
+        """Remove a key and return its value, as :meth:`dict.pop` does."""
+        value = super().pop(*args)
+        self._changed()
+        return value
+
+    def popitem(self) -> tuple[str, t.Any]:
+        """Remove the last key and return it with its value, as :meth:`dict.popitem` does."""
+        item = super().popitem()
+        self._changed()
+        return item
+
+    def clear(self) -> None:
+        """Remove all keys."""
+        super().clear()
+        self._changed()
 
     # The dict's own update, setdefault and |= go around __setitem__.
 
@@ -166,7 +193,8 @@ class Config(dict[str, t.Any]):
 
     def __getstate__(self) -> dict[str, t.Any]:
         # A copied or pickled config must not drag the application along.
-        return {name: value for name, value in vars(self).items() if name != "on_deprecated"}
+        left_out = {"on_deprecated", "_state"}
+        return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file that an environment variable names; see :meth:`from_pyfile`.

@@ -63,14 +63,19 @@ def plain_cookie(
         return None
     if not key.isascii() or not _is_unquoted(value):
         return None
-    before, after = _attributes(*attributes)
+    before, after = around_date(*attributes)
+    return f"{key}={value}{before}{expiry(expires)}{after}"
+
+
+def expiry(expires: str | datetime | float | None) -> str:
+    """Give what a header says about the end of a cookie; nothing if that is the browser's."""
     if expires is None:
-        return f"{key}={value}{before}{after}"
+        return ""
     if isinstance(expires, datetime) and expires.tzinfo is UTC:
         expires = _http_date(expires.replace(microsecond=0))
     elif not isinstance(expires, str):
         expires = http_date(expires)
-    return f"{key}={value}{before}; Expires={expires}{after}"
+    return f"; Expires={expires}"
 
 
 # Those of permanent sessions are the same for a second. Only in UTC are equal ones the same.
@@ -78,7 +83,7 @@ _http_date: t.Final = functools.lru_cache(16)(http_date)
 
 
 @functools.lru_cache(256, typed=True)
-def _attributes(
+def around_date(
     path: str | None,
     domain: str | None,
     secure: bool,

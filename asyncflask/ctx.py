@@ -297,7 +297,7 @@ class RequestContext(ContextBase):
         if self._stored_session is None and self._session_deferred:
             interface = self.app.session_interface
             # Deferred for interfaces whose open_session is inline, so neither blocks nor awaits.
-            session = t.cast("SessionMixin | None", interface.open_session(self.app, self.request))
+            session: t.Any = interface.open_session(self.app, self.request)
             if session is None:
                 session = interface.make_null_session(self.app)
             self._stored_session = session

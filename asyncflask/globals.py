@@ -61,6 +61,32 @@ class _RequestProxy(LocalProxy):
         return getattr(self._get_current_object() if ctx is None else ctx.request, name)
 
 
+class _SessionProxy(LocalProxy):
+    """What ``session`` is: views read it and write to it."""
+
+    __slots__ = ()
+
+    def _get(self) -> t.Any:
+        ctx = _cv_request.get(None)
+        return (self._get_current_object() if ctx is None else ctx.session).get
+
+    # A name that the class has is found sooner than one that it has to be asked for.
+    get = property(_get)
+    del _get
+
+    def __getitem__(self, key: t.Any) -> t.Any:
+        ctx = _cv_request.get(None)
+        return (self._get_current_object() if ctx is None else ctx.session)[key]
+
+    def __setitem__(self, key: t.Any, value: t.Any) -> None:
+        ctx = _cv_request.get(None)
+        (self._get_current_object() if ctx is None else ctx.session)[key] = value
+
+    def __contains__(self, item: t.Any) -> bool:
+        ctx = _cv_request.get(None)
+        return item in (self._get_current_object() if ctx is None else ctx.session)
+
+
 class _GProxy(LocalProxy):
     """What ``g`` is: hooks and views hand things on by it."""
 
@@ -83,7 +109,7 @@ class _GProxy(LocalProxy):
 
 
 # An unbound proxy shows its class.
-_GProxy.__name__ = _RequestProxy.__name__ = LocalProxy.__name__
+_GProxy.__name__ = _RequestProxy.__name__ = _SessionProxy.__name__ = LocalProxy.__name__
 
 _cv_app: ContextVar[AppContext] = ContextVar("asyncflask.app_ctx")
 _cv_request: ContextVar[RequestContext] = ContextVar("asyncflask.request_ctx")
@@ -94,4 +120,4 @@ g: _AppCtxGlobals = _GProxy(_cv_app, "g", unbound_message=_no_app_msg)  # type: 
 
 request_ctx: RequestContext = LocalProxy(_cv_request, unbound_message=_no_req_msg)  # type: ignore[assignment]
 request: Request = _RequestProxy(_cv_request, "request", unbound_message=_no_req_msg)  # type: ignore[assignment]
-session: SessionMixin = LocalProxy(_cv_request, "session", unbound_message=_no_req_msg)  # type: ignore[assignment]
+session: SessionMixin = _SessionProxy(_cv_request, "session", unbound_message=_no_req_msg)  # type: ignore[assignment]

@@ -171,7 +171,7 @@ class RequestHead(TolerantRequest):
                 header = cookie_header(scope)
             cookies = parse_cookies(header, self.dict_storage_class)  # type: ignore[assignment]
             self._cookies = cookies
-        return t.cast("ImmutableMultiDict[str, str]", cookies)
+        return cookies  # type: ignore[return-value]
 
     @cookies.setter
     def cookies(self, value: ImmutableMultiDict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as c
 import functools
 import hashlib
+import operator
 import types
 import typing as t
 from datetime import datetime
@@ -13,6 +14,7 @@ from datetime import UTC
 from itsdangerous import BadSignature
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
+from werkzeug.datastructures import Headers
 
 from . import json
 from .json.tag import TaggedJSONSerializer
@@ -20,6 +22,10 @@ from .lanes import colour_of
 from .lanes import INLINE
 from .lanes import inline
 from .lanes import SYNC
+from .session_cookie import attributes_around
+from .session_cookie import fallbacks_of
+from .session_cookie import is_configured
+from .session_cookie import SessionCookie
 from .signing import KeptSerializer
 from .signing import may_contain
 
@@ -87,6 +93,14 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
             dict.__init__(self, initial)
         self.on_update = _mark_modified
 
+    def __setitem__(self, key: str, value: t.Any) -> None:
+        if type(self) is SecureCookieSession and self.on_update is _mark_modified:
+            # As the base classes do, with three calls less.
+            dict.__setitem__(self, key, value)
+            self.modified = True
+        else:
+            super().__setitem__(key, value)
+
 
 class NullSession(SecureCookieSession):
     """An empty session that can be read and refuses to be written, for lack of a secret key."""
@@ -123,6 +137,8 @@ class SessionInterface:
 
         :param obj: a session.
         """
+        if type(obj) is SecureCookieSession and self.null_session_class is NullSession:
+            return False
         return isinstance(obj, self.null_session_class)
 
     def get_cookie_name(self, app: Flask) -> str:
@@ -255,6 +271,17 @@ class SecureCookieSessionInterface(SessionInterface):
     """The class of the sessions."""
 
     _signing: tuple[tuple[t.Any, ...], URLSafeTimedSerializer] | None = None
+    _kept: list[_Kept | None] | None = None
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        super().__setattr__(name, value)
+        if name not in _KEPT:
+            # What is made meanwhile of the settings before goes into the old list.
+            self._kept = None
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._kept = None
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -270,11 +297,21 @@ class SecureCookieSessionInterface(SessionInterface):
         :param app: the application; ``SECRET_KEY_FALLBACKS`` verify, its secret key also signs.
         :returns: ``None`` without a secret key.
         """
+        settings = self._signing_settings(app)
+        if settings is None:
+            return None
+        kept = self._signing
+        if kept is None or kept[0] != settings:
+            # One assignment of a pair: another thread sees all of it or nothing.
+            kept = self._signing = (settings, _make_serializer(*settings))
+        return kept[1]
+
+    def _signing_settings(self, app: Flask) -> tuple[t.Any, ...] | None:
         key = app.secret_key
         if not key:
             return None
         fallbacks = app.config["SECRET_KEY_FALLBACKS"]
-        settings = (
+        return (
             # The last key is the one that signs.
             (*fallbacks, key) if fallbacks else (key,),
             self.salt,
@@ -282,11 +319,6 @@ class SecureCookieSessionInterface(SessionInterface):
             self.key_derivation,
             self.digest_method,
         )
-        kept = self._signing
-        if kept is None or kept[0] != settings:
-            # One assignment of a pair: another thread sees all of it or nothing.
-            kept = self._signing = (settings, _make_serializer(*settings))
-        return kept[1]
 
     @inline
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
@@ -297,6 +329,10 @@ class SecureCookieSessionInterface(SessionInterface):
         :returns: an empty session where the cookie is missing, too old or not signed by one of
             the keys; ``None`` without a secret key.
         """
+        kept = self._cookie(app)
+        items = None if kept is None else kept.read(request)
+        if items is not None:
+            return self.session_class(items)
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             return None
@@ -338,7 +374,7 @@ class SecureCookieSessionInterface(SessionInterface):
         """Tell whether a session that nobody has looked at may have to be sent again."""
         if (
             type(self) is not SecureCookieSessionInterface
-            or not vars(self).keys() <= {"_signing"}
+            or not vars(self).keys() <= _KEPT
             or self.session_class is not SecureCookieSession
             or self.serializer is not session_json_serializer
             or not session_json_serializer._is_stock()
@@ -352,6 +388,11 @@ class SecureCookieSessionInterface(SessionInterface):
         return bool(cookie) and may_contain(t.cast(str, cookie), b"_permanent")
 
     def _set_cookie(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        kept = self._cookie(app)
+        if kept is not None:
+            expires = self.get_expiration_time(app, session)
+            if kept.write(dict(session), response, expires):
+                return
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             raise RuntimeError(_NO_KEY)
@@ -369,6 +410,77 @@ class SecureCookieSessionInterface(SessionInterface):
             "partitioned": self.get_cookie_partitioned(app),
         }
 
+    def _cookie(self, app: Flask) -> SessionCookie | None:
+        """Give what reads and writes the cookie; ``None`` where others' code has a say in that."""
+        holder = self._kept
+        if holder is None:
+            holder = self._kept = [None]
+        kept = holder[0]
+        if (
+            kept is None
+            or kept.state is not getattr(app.config, "_state", None)
+            or kept.app_class is not type(app)
+            or kept.code != _code_of(type(self))
+            or (kept.fallbacks is not None and kept.fallbacks != fallbacks_of(app.config))
+        ):
+            kept = holder[0] = self._keep(app)
+        return kept.cookie
+
+    def _keep(self, app: Flask) -> _Kept:
+        # First of all: what is changed meanwhile is noticed at the next request.
+        state = getattr(app.config, "_state", None)
+        code = _code_of(type(self))
+        stock = code[: len(_METHODS)] == _STOCK and vars(self).keys().isdisjoint(_METHODS)
+        dynamic = any(isinstance(value, property) for value in code)
+        fallbacks = cookie = None
+        if stock and not dynamic and is_configured(app):
+            fallbacks = fallbacks_of(app.config)
+            try:
+                cookie = self._new_cookie(app)
+            except Exception:
+                # Settings that cannot be used: the long way finds out when it comes to it.
+                cookie = None
+        return _Kept(state, type(app), code, fallbacks, cookie)
+
+    def _new_cookie(self, app: Flask) -> SessionCookie | None:
+        settings = self._signing_settings(app)
+        name = self.get_cookie_name(app)
+        around = attributes_around(name, self._cookie_options(app))
+        signing = None if settings is None else _make_serializer(*settings).signing()
+        if signing is None or around is None:
+            return None
+        max_age = int(app.permanent_session_lifetime.total_seconds())
+        return SessionCookie(name, signing, self.serializer, max_age, around)
+
+
+_KEPT: t.Final = frozenset({"_signing", "_kept"})
+_METHODS: t.Final = (
+    "get_signing_serializer",
+    "get_cookie_name",
+    "get_cookie_domain",
+    "get_cookie_path",
+    "get_cookie_secure",
+    "get_cookie_httponly",
+    "get_cookie_samesite",
+    "get_cookie_partitioned",
+)
+"""Those whose results are kept, where nobody has others of these names."""
+_code_of: t.Final = operator.attrgetter(
+    *_METHODS, "salt", "serializer", "key_derivation", "digest_method"
+)
+_STOCK: t.Final = operator.attrgetter(*_METHODS)(SecureCookieSessionInterface)
+
+
+class _Kept(t.NamedTuple):
+    """A cookie, and what has to be the same for it to be used."""
+
+    state: object
+    app_class: type[Flask]
+    code: tuple[t.Any, ...]
+    fallbacks: list[t.Any] | None
+    """The keys that verify; a list that somebody may change in place."""
+    cookie: SessionCookie | None
+
 
 def _make_serializer(
     keys: tuple[t.Any, ...],
@@ -376,7 +488,7 @@ def _make_serializer(
     serializer: t.Any,
     key_derivation: str,
     digest_method: t.Any,
-) -> URLSafeTimedSerializer:
+) -> KeptSerializer:
     return KeptSerializer(
         keys,
         salt=salt,
@@ -387,9 +499,13 @@ def _make_serializer(
 
 def _vary_by_cookie(response: Response) -> None:
     fresh = getattr(response, "_untouched", None) is not None
-    given = None if fresh else response.headers.getlist("Vary")
+    headers = response.headers
+    if fresh and type(headers) is Headers:
+        headers._list.append(("Vary", "Cookie"))
+        return
+    given = headers.getlist("Vary")
     if not given:
-        response.headers.add("Vary", "Cookie")
+        headers.add("Vary", "Cookie")
     elif given[0] != "Cookie":
         response.vary.add("Cookie")
 

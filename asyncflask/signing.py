@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import typing as t
 import zlib
+from binascii import a2b_base64
+from binascii import b2a_base64
 
 from itsdangerous import TimestampSigner
 from itsdangerous import URLSafeTimedSerializer
@@ -17,6 +18,8 @@ and one that repeats anything has 30 bits in it."""
 _SHORT: t.Final = 512
 """Bytes up to which zlib finds with a small window what it finds with a large one. In small
 tables it may miss some of a lot of repetitions, with which a text gets shorter in any case."""
+_VERY_SHORT: t.Final = 126
+"""Bytes up to which the smallest tables that there are hold the whole text."""
 
 _INNER: t.Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: t.Final = bytes(byte ^ 0x5C for byte in range(256))
@@ -34,18 +37,17 @@ class KeptSerializer(URLSafeTimedSerializer):
     long way, which also says what is wrong with a text.
     """
 
-    _kept: tuple[t.Any, _Signing | None] | None = None
+    _kept: tuple[t.Any, Signing | None] | None = None
 
     def dumps(self, obj: t.Any, salt: str | bytes | None = None) -> str:
         """Serialize and sign a value.
 
         :param salt: instead of the serializer's own.
         """
-        signing = self._signing() if salt is None else None
+        signing = self.signing() if salt is None else None
         if signing is None:
             return super().dumps(obj, salt)
-        text = self.serializer.dumps(obj)
-        return signing.sign(_pack(text.encode())).decode()
+        return signing.sign(self.serializer.dumps(obj))
 
     def loads(  # type: ignore[override]
         self,
@@ -62,17 +64,17 @@ class KeptSerializer(URLSafeTimedSerializer):
         :raises BadSignature: if it is not signed by one of the keys, or too old.
         """
         if salt is None and max_age is not None and not return_timestamp and type(s) is str:
-            signing = self._signing()
-            payload = None if signing is None else signing.verified(s.encode(), max_age)
-            if payload is not None:
-                try:
-                    return self.serializer.loads(_unpack(payload).decode())
-                except Exception:
-                    # The long way meets it as well, and has an error of its own for it.
-                    payload = None
+            signing = self.signing()
+            try:
+                text = None if signing is None else signing.verified(s, max_age)
+                if text is not None:
+                    return self.serializer.loads(text)
+            except Exception:
+                # The long way meets it as well, and has an error of its own for it.
+                text = None
         return super().loads(s, max_age, return_timestamp, salt)
 
-    def _signing(self) -> _Signing | None:
+    def signing(self) -> Signing | None:
         """Give what signs, ``None`` if that is not itsdangerous's default."""
         kept = self._kept
         settings = (
@@ -89,20 +91,20 @@ class KeptSerializer(URLSafeTimedSerializer):
             kept = self._kept = (copies, self._new_signing())
         return kept[1]
 
-    def _new_signing(self) -> _Signing | None:
+    def _new_signing(self) -> Signing | None:
         if not self.is_text_serializer or self.serializer_kwargs:
             return None
         try:
             signer = self.make_signer()
             if type(signer) is TimestampSigner and type(signer.algorithm) is HMACAlgorithm:
-                return _Signing(signer, signer.algorithm.digest_method)
+                return Signing(signer, signer.algorithm.digest_method)
         except Exception:
             # Settings that cannot be used: the long way finds out when it comes to it.
             return None
         return None
 
 
-class _Signing:
+class Signing:
     """Signs with the newest key, and recognizes what that has signed.
 
     :param signer: makes the same signatures.
@@ -120,22 +122,26 @@ class _Signing:
         inner.update(value)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return _encode(outer.digest())
+        # As _encode() does, which is a call for each signature.
+        return b2a_base64(outer.digest(), newline=False).translate(_TO_URL).rstrip(b"=")
 
-    def sign(self, payload: bytes) -> bytes:
-        """Add the time and the signature."""
+    def sign(self, text: str) -> str:
+        """Give a text in the form in which it is sent, with the time and the signature."""
         now = self._signer.get_timestamp()
         stamp = self._stamp
         if stamp[0] != now:
             raw = now.to_bytes(8, "big").lstrip(b"\0")
             # One assignment of a pair: another thread sees all of it or nothing.
             stamp = self._stamp = (now, self._sep + _encode(raw))
-        value = payload + stamp[1]
-        return value + self._sep + self._signature(value)
+        value = _pack(text.encode()) + stamp[1]
+        return (value + self._sep + self._signature(value)).decode()
 
-    def verified(self, text: bytes, max_age: int) -> bytes | None:
-        """Give what was signed; ``None`` if it was not, not with this key, or too long ago."""
-        value, _, signature = text.rpartition(self._sep)
+    def verified(self, signed: str, max_age: int) -> str | None:
+        """Give what was signed; ``None`` if it was not, not with this key, or too long ago.
+
+        :raises Exception: of one kind or another if what was signed is no text.
+        """
+        value, _, signature = signed.encode().rpartition(self._sep)
         if not hmac.compare_digest(signature, self._signature(value)):
             return None
         payload, sep, stamp = value.rpartition(self._sep)
@@ -145,7 +151,7 @@ class _Signing:
             age = self._signer.get_timestamp() - int.from_bytes(_decode(stamp), "big")
         except ValueError:
             return None
-        return payload if 0 <= age <= max_age else None
+        return _unpack(payload).decode() if 0 <= age <= max_age else None
 
 
 def _begin_hmac(key: bytes, digest_method: t.Any) -> tuple[t.Any, t.Any]:
@@ -164,11 +170,11 @@ def _begin_hmac(key: bytes, digest_method: t.Any) -> tuple[t.Any, t.Any]:
 
 
 def _encode(data: bytes) -> bytes:
-    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+    return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def _decode(text: bytes) -> bytes:
-    return binascii.a2b_base64(text.translate(_FROM_URL) + b"=" * (-len(text) % 4))
+    return a2b_base64(text.translate(_FROM_URL) + b"=" * (-len(text) % 4))
 
 
 def _pack(data: bytes) -> bytes:
@@ -189,7 +195,8 @@ def _may_shrink(data: bytes) -> bool:
     size = len(data)
     if size < _INCOMPRESSIBLE or size > _SHORT:
         return size > _SHORT
-    compressor = zlib.compressobj(wbits=10, memLevel=7)
+    level = 1 if size <= _VERY_SHORT else 7
+    compressor = zlib.compressobj(wbits=10, memLevel=level)
     return len(compressor.compress(data)) + len(compressor.flush()) < size - 1
 
 

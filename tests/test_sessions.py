@@ -26,6 +26,7 @@ from asyncflask import inline
 from asyncflask import render_template_string
 from asyncflask import Response
 from asyncflask import session
+from asyncflask.json.tag import TaggedJSONSerializer
 from asyncflask.lanes import colour_of
 from asyncflask.lanes import INLINE
 from asyncflask.lanes import SYNC
@@ -34,7 +35,6 @@ from asyncflask.sessions import SecureCookieSession
 from asyncflask.sessions import SecureCookieSessionInterface
 from asyncflask.sessions import SessionInterface
 from asyncflask.sessions import SessionMixin
-from asyncflask.signing import KeptSerializer
 
 NOW = 1_790_000_000
 VALUES: dict[str, t.Any] = {
@@ -344,7 +344,7 @@ def test_a_session_nobody_looks_at_is_sent_again_or_not_as_if_it_was_opened(
 def test_a_session_that_cannot_be_permanent_is_not_opened_to_be_sent_again() -> None:
     client = make_app().test_client()
     client.set_cookie("session", signed('{"a":1}'))
-    with mock.patch.object(KeptSerializer, "loads", return_value={}) as loads:
+    with mock.patch.object(TaggedJSONSerializer, "loads", return_value={}) as loads:
         client.get("/other")
         assert not loads.called
         client.get("/name")

@@ -100,7 +100,8 @@ def _active_provider() -> JSONProvider | None:
 
 def _is_replaced() -> bool:
     """Tell whether the active application has JSON read by a function of its own."""
-    provider = _active_provider()
-    if provider is None:
+    context = _cv_app.get(None)
+    if context is None:
         return False
+    provider = context.app.json
     return getattr(provider.loads, "__func__", None) is not DefaultJSONProvider.loads

@@ -38,6 +38,8 @@ from werkzeug.http import parse_date
 from . import _dumps_compact
 from . import _is_replaced
 from . import loads
+from .pieces import loads_short
+from .pieces import LONG
 from .provider import _loads
 
 
@@ -276,17 +278,22 @@ class TaggedJSONSerializer:
 
     def tag(self, value: t.Any) -> t.Any:
         """Turn a value into plain JSON with tags; the first tag in the order that fits does it."""
-        if self._is_stock():
-            # What none of those tags changes.
-            if type(value) in _SCALARS:
-                return value
-            if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
-                if len(value) != 1 or next(iter(value)) not in self.tags:
-                    return value.copy()
+        if self._is_plain(value):
+            return value.copy() if type(value) is dict else value
         for tag in self.order:
             if tag.check(value):
                 return tag.tag(value)
         return value
+
+    def _is_plain(self, value: t.Any) -> bool:
+        """Tell whether it is nothing that any of the usual tags changes."""
+        if self.order != self._stock:
+            return False
+        if type(value) is not dict:
+            return type(value) in _SCALARS
+        if not _SCALARS.issuperset(map(type, value.values())):
+            return False
+        return len(value) != 1 or next(iter(value)) not in self.tags
 
     def _is_stock(self) -> bool:
         return self.order == self._stock
@@ -301,7 +308,9 @@ class TaggedJSONSerializer:
 
     def dumps(self, value: t.Any) -> str:
         """Write a value as tagged JSON without whitespace."""
-        return _dumps_compact(self.tag(value))
+        plain = type(self).tag is _tag and self._is_plain(value)
+        # What would only be copied is not.
+        return _dumps_compact(value if plain else self.tag(value))
 
     def loads(self, value: str) -> t.Any:
         """Read a value from tagged JSON.
@@ -311,11 +320,11 @@ class TaggedJSONSerializer:
         try:
             if _is_replaced():
                 return self._untag_deep(loads(value))
-            data = _loads(value)
-            if isinstance(value, str) and value.find("{", 1) < 0 and "[" not in value:
+            if type(value) is str and value.find("{", 1) < 0 and "[" not in value:
                 # One object of plain values, or one of those.
+                data = loads_short(value) if len(value) <= LONG else _loads(value)
                 return self.untag(data) if type(data) is dict else data
-            return self._untag_deep(data)
+            return self._untag_deep(_loads(value))
         except RecursionError as error:
             raise ValueError("The tagged JSON is nested too deep to be read.") from error
 
@@ -329,4 +338,5 @@ class TaggedJSONSerializer:
 
 
 _STOCK: t.Final = [*TaggedJSONSerializer.default_tags]
+_tag: t.Final = TaggedJSONSerializer.tag
 _SCALARS: t.Final = frozenset({str, int, float, bool, type(None)})

@@ -1,0 +1,128 @@
+"""The cookie of the default session interface, under settings that stay as they are."""
+
+from __future__ import annotations
+
+import inspect
+import typing as t
+
+from werkzeug.datastructures import Headers
+from werkzeug.datastructures import ImmutableMultiDict
+
+from .config import Config
+from .config import ConfigAttribute
+from .cookies import around_date
+from .cookies import expiry
+from .cookies import plain_cookie
+from .responses import Response
+
+if t.TYPE_CHECKING:
+    from datetime import datetime
+
+    from .app import Flask
+    from .signing import Signing
+    from .wrappers import Request
+
+_ATTRIBUTES: t.Final = {
+    "secret_key": "SECRET_KEY",
+    "permanent_session_lifetime": "PERMANENT_SESSION_LIFETIME",
+}
+"""What of an application is read besides its configuration, and the keys it stands for."""
+
+
+class SessionCookie:
+    """Reads and writes the cookie, with what its settings come to worked out once.
+
+    :param name: the cookie's name.
+    :param signing: signs its value.
+    :param serializer: makes the text that is signed.
+    :param max_age: seconds for which a signature is good.
+    :param around: what stands in the header before and after the date.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        signing: Signing,
+        serializer: t.Any,
+        max_age: int,
+        around: tuple[str, str],
+    ) -> None:
+        self._name = name
+        self._signing = signing
+        self._serializer = serializer
+        self._max_age = max_age
+        self._before, self._after = around
+
+    def read(self, request: Request) -> dict[str, t.Any] | None:
+        """Give the items of the session that came with a request, none if none came.
+
+        :returns: ``None`` where the interface's longer way has to tell what is wrong.
+        """
+        cookies = request.cookies
+        if type(cookies) is ImmutableMultiDict:
+            # It is a dict of lists, whose own methods show the first item of each.
+            found = dict.get(cookies, self._name)
+            signed = found[0] if found else None
+        else:
+            signed = cookies.get(self._name)
+        if not signed:
+            return {}
+        try:
+            text = self._signing.verified(signed, self._max_age)
+            items = None if text is None else self._serializer.loads(text)
+        except Exception:
+            return None
+        return items if type(items) is dict else None
+
+    def write(self, items: dict[str, t.Any], response: Response, expires: datetime | None) -> bool:
+        """Set the cookie, and tell whether that is so: not if the response has a say in it."""
+        if getattr(response.set_cookie, "__func__", None) is not _set_cookie:
+            return False
+        headers = response.headers
+        if type(headers) is not Headers:
+            return False
+        value = self._signing.sign(self._serializer.dumps(items))
+        text = f"{self._name}={value}{self._before}{expiry(expires)}{self._after}"
+        limit = response.max_cookie_size
+        if limit and len(text) > limit:
+            return False
+        # All of it was checked when the settings were.
+        headers._list.append(("Set-Cookie", text))
+        return True
+
+
+_set_cookie: t.Final = Response.set_cookie
+
+
+def attributes_around(name: str, options: dict[str, t.Any]) -> tuple[str, str] | None:
+    """Give what stands in a header before and after the date.
+
+    :param name: the cookie's name.
+    :param options: the cookie's attributes, as ``set_cookie()`` takes them.
+    :returns: ``None`` if a cookie of that kind cannot be sent as it is.
+    """
+    order = ("path", "domain", "secure", "httponly", "samesite", "partitioned")
+    attributes = [options[key] for key in order]
+    text = plain_cookie(name, "", None, *attributes)
+    return around_date(*attributes) if text is not None and text.isprintable() else None
+
+
+def fallbacks_of(config: Config) -> list[t.Any] | None:
+    """Give a copy of ``SECRET_KEY_FALLBACKS``, ``None`` without any."""
+    fallbacks = config["SECRET_KEY_FALLBACKS"]
+    return None if fallbacks is None else [*fallbacks]
+
+
+def is_configured(app: Flask) -> bool:
+    """Tell whether it is the configuration, and nothing but that, which says what is signed."""
+    config = app.config
+    if type(config) is not Config or config._state is None:
+        return False
+    key, fallbacks = config["SECRET_KEY"], config["SECRET_KEY_FALLBACKS"]
+    if not isinstance(key, (str, bytes)) or not isinstance(fallbacks, (list, tuple, type(None))):
+        return False
+    for name, key in _ATTRIBUTES.items():
+        attribute = inspect.getattr_static(type(app), name)
+        if type(attribute) is not ConfigAttribute or attribute.__name__ != key:
+            return False
+    return True
