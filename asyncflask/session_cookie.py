@@ -116,7 +116,8 @@ def fallbacks_of(config: Config) -> list[t.Any] | None:
 def is_configured(app: Flask) -> bool:
     """Tell whether it is the configuration, and nothing but that, which says what is signed."""
     config = app.config
-    if type(config) is not Config or config._state is None:
+    if config._state is None:
+        # Of a copy, which is like other copies.
         return False
     key, fallbacks = config["SECRET_KEY"], config["SECRET_KEY_FALLBACKS"]
     if not isinstance(key, (str, bytes)) or not isinstance(fallbacks, (list, tuple, type(None))):

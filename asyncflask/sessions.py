@@ -17,6 +17,7 @@ from werkzeug.datastructures import CallbackDict
 from werkzeug.datastructures import Headers
 
 from . import json
+from .config import Config
 from .json.tag import TaggedJSONSerializer
 from .lanes import colour_of
 from .lanes import INLINE
@@ -271,12 +272,12 @@ class SecureCookieSessionInterface(SessionInterface):
     """The class of the sessions."""
 
     _signing: tuple[tuple[t.Any, ...], URLSafeTimedSerializer] | None = None
-    _kept: list[_Kept | None] | None = None
+    _kept: dict[object, _Kept] | None = None
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
         if name not in _KEPT:
-            # What is made meanwhile of the settings before goes into the old list.
+            # What is made meanwhile of the settings before goes into the old dict.
             self._kept = None
 
     def __delattr__(self, name: str) -> None:
@@ -412,23 +413,25 @@ class SecureCookieSessionInterface(SessionInterface):
 
     def _cookie(self, app: Flask) -> SessionCookie | None:
         """Give what reads and writes the cookie; ``None`` where others' code has a say in that."""
-        holder = self._kept
-        if holder is None:
-            holder = self._kept = [None]
-        kept = holder[0]
+        config = app.config
+        if type(config) is not Config:
+            return None
+        # What is changed while something is made of it has another state, or is in another dict.
+        state, holder = config._state, self._kept
+        if holder is None or len(holder) > _MAX_KEPT:
+            # The interface that an application has by default is that of all the others, too.
+            holder = self._kept = {}
+        kept = holder.get(state)
         if (
             kept is None
-            or kept.state is not getattr(app.config, "_state", None)
             or kept.app_class is not type(app)
             or kept.code != _code_of(type(self))
-            or (kept.fallbacks is not None and kept.fallbacks != fallbacks_of(app.config))
+            or (kept.fallbacks is not None and kept.fallbacks != fallbacks_of(config))
         ):
-            kept = holder[0] = self._keep(app)
+            kept = holder[state] = self._keep(app)
         return kept.cookie
 
     def _keep(self, app: Flask) -> _Kept:
-        # First of all: what is changed meanwhile is noticed at the next request.
-        state = getattr(app.config, "_state", None)
         code = _code_of(type(self))
         stock = code[: len(_METHODS)] == _STOCK and vars(self).keys().isdisjoint(_METHODS)
         dynamic = any(isinstance(value, property) for value in code)
@@ -440,7 +443,7 @@ class SecureCookieSessionInterface(SessionInterface):
             except Exception:
                 # Settings that cannot be used: the long way finds out when it comes to it.
                 cookie = None
-        return _Kept(state, type(app), code, fallbacks, cookie)
+        return _Kept(type(app), code, fallbacks, cookie)
 
     def _new_cookie(self, app: Flask) -> SessionCookie | None:
         settings = self._signing_settings(app)
@@ -454,6 +457,7 @@ class SecureCookieSessionInterface(SessionInterface):
 
 
 _KEPT: t.Final = frozenset({"_signing", "_kept"})
+_MAX_KEPT: t.Final = 32
 _METHODS: t.Final = (
     "get_signing_serializer",
     "get_cookie_name",
@@ -474,7 +478,6 @@ _STOCK: t.Final = operator.attrgetter(*_METHODS)(SecureCookieSessionInterface)
 class _Kept(t.NamedTuple):
     """A cookie, and what has to be the same for it to be used."""
 
-    state: object
     app_class: type[Flask]
     code: tuple[t.Any, ...]
     fallbacks: list[t.Any] | None
