@@ -279,6 +279,44 @@ def test_updating_equals_flasks_dict() -> None:
     assert ours == flasks == {"A": 1, "B": 2, "C": None, "D": 4}
 
 
+CHANGES: list[t.Callable[[Config], object]] = [
+    lambda config: config.__setitem__("KEY", 2),
+    lambda config: config.update(KEY=2),
+    lambda config: config.setdefault("OTHER", 2),
+    lambda config: config.__ior__({"KEY": 2}),
+    lambda config: config.from_mapping(KEY=2),
+    lambda config: config.__delitem__("KEY"),
+    lambda config: config.pop("KEY"),
+    lambda config: config.pop("KEY", None),
+    lambda config: config.popitem(),
+    lambda config: config.clear(),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_it_changes_its_state(change: t.Callable[[Config], object]) -> None:
+    config, reference = Config("/", {"KEY": 1}), {"KEY": 1}
+    before = config._state
+    assert config["KEY"] == config.get("KEY") == 1 and config._state is before
+    change(config)
+    assert config != reference
+    assert config._state is not before
+
+
+def test_taking_a_key_out_equals_flasks_dict() -> None:
+    values = {"A": 1, "B": 2, "C": 3}
+    for config in (Config("/", values), FlaskConfig("/", values)):
+        assert config.pop("A") == 1
+        assert config.pop("A", "gone") == "gone"
+        with pytest.raises(KeyError):
+            config.pop("A")
+        assert config.popitem() == ("C", 3)
+        del config["B"]
+        with pytest.raises(KeyError):
+            config.popitem()
+        assert config == {}
+
+
 def test_a_copy_does_not_take_the_callback_along(config: Config) -> None:
     config.on_deprecated = print
     twin = copy.deepcopy(config)

@@ -17,6 +17,7 @@ from flask.json.provider import DefaultJSONProvider as FlaskProvider
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
+import asyncflask
 from asyncflask import json
 from asyncflask.globals import _cv_app
 from asyncflask.json.provider import DefaultJSONProvider
@@ -227,6 +228,76 @@ def test_response_equals_flasks(
     got, expected = ours.response(*args, **kwargs), flasks.response(*args, **kwargs)
     assert t.cast(Response, got).get_data() == t.cast(Response, expected).get_data()
     assert got.content_type == expected.content_type == "application/vnd.api+json"
+
+
+def shout(obj: t.Any, **kwargs: t.Any) -> str:
+    return f"{obj}! {sorted(kwargs)}"
+
+
+class Shouting(DefaultJSONProvider):
+    def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
+        return shout(obj, **kwargs)
+
+
+def test_a_response_is_written_by_dumps_wherever_that_was_replaced(
+    app: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, replaced = DefaultJSONProvider(app), DefaultJSONProvider(app)
+    replaced.dumps = shout  # type: ignore[method-assign]
+    assert t.cast(Response, provider.response(1)).get_data() == b"1\n"
+    monkeypatch.setattr(DefaultJSONProvider, "dumps", lambda self, *args, **kw: shout(*args, **kw))
+    for replacing in (Shouting(app), replaced, provider):
+        assert t.cast(Response, replacing.response(1)).get_data() == b"1! ['separators']\n"
+
+
+CHANGES: list[tuple[str, t.Any]] = [
+    ("default", lambda o: "first"),
+    ("default", lambda o: "second"),
+    ("ensure_ascii", False),
+    ("sort_keys", False),
+    ("mimetype", "text/x-json"),
+]
+
+
+def test_attributes_take_effect_at_the_next_response(app: t.Any) -> None:
+    value = {"b": "\N{SNOWMAN}", "a": object}
+    responses: list[list[bytes]] = []
+    for provider in (DefaultJSONProvider(app), FlaskProvider(app)):
+        responses.append([])
+        for name, attribute in CHANGES:
+            setattr(provider, name, attribute)
+            response = t.cast(Response, provider.response(value))
+            responses[-1].append(response.get_data() + str(response.mimetype).encode())
+    assert responses[0] == responses[1]
+    assert len(set(responses[0])) == 5
+
+
+def test_what_cannot_be_a_response_is_the_error_that_dumps_has(app: t.Any) -> None:
+    loop: list[t.Any] = []
+    loop.append(loop)
+    deep: list[t.Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for provider in (DefaultJSONProvider(app), FlaskProvider(app)):
+        with pytest.raises(ValueError, match="Circular"):
+            provider.response(loop)
+        with pytest.raises(RecursionError):
+            provider.response(deep)
+        with pytest.raises(TypeError):
+            provider.response(object())
+
+
+def test_a_response_class_with_a_constructor_of_its_own_is_called_as_by_flask(app: t.Any) -> None:
+    class Own(asyncflask.Response):
+        def __init__(self, body: str, *, mimetype: str) -> None:
+            super().__init__(body.upper(), 201, {"X-Own": "1"}, mimetype)
+
+    for kind in (Own, asyncflask.Response, Response):
+        app.response_class = kind
+        ours, flasks = DefaultJSONProvider(app).response("a"), FlaskProvider(app).response("a")
+        assert list(ours.headers) == list(flasks.headers)
+        assert ours.status == flasks.status
+        assert t.cast(Response, ours).get_data() == t.cast(Response, flasks).get_data()
 
 
 def test_response_takes_one_kind_of_arguments(provider: DefaultJSONProvider) -> None:

@@ -239,7 +239,11 @@ class DefaultJSONProvider(JSONProvider):
         app = self._app
         compact = not app.debug if self.compact is None else self.compact
         text = self._dumps_compact(obj) if compact else self.dumps(obj, indent=2)
-        return app.response_class(f"{text}\n", mimetype=self.mimetype)
+        kind: t.Any = app.response_class
+        if getattr(kind, "_quick", False):
+            # Whose constructor it is, is known; by keyword it takes half as long again.
+            return kind(f"{text}\n", None, None, self.mimetype)  # type: ignore[no-any-return]
+        return kind(f"{text}\n", mimetype=self.mimetype)  # type: ignore[no-any-return]
 
 
 _dumps: t.Final = DefaultJSONProvider.dumps
