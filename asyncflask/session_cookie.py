@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import typing as t
 
 from werkzeug.datastructures import Headers
@@ -14,11 +15,13 @@ from .cookies import around_date
 from .cookies import expiry
 from .cookies import plain_cookie
 from .responses import Response
+from .signing import KeptSerializer
 
 if t.TYPE_CHECKING:
     from datetime import datetime
 
     from .app import Flask
+    from .sessions import SecureCookieSessionInterface
     from .signing import Signing
     from .wrappers import Request
 
@@ -27,6 +30,24 @@ _ATTRIBUTES: t.Final = {
     "permanent_session_lifetime": "PERMANENT_SESSION_LIFETIME",
 }
 """What of an application is read besides its configuration, and the keys it stands for."""
+
+
+_METHODS: t.Final = (
+    "get_signing_serializer",
+    "get_cookie_name",
+    "get_cookie_domain",
+    "get_cookie_path",
+    "get_cookie_secure",
+    "get_cookie_httponly",
+    "get_cookie_samesite",
+    "get_cookie_partitioned",
+)
+"""Methods of an interface whose results are kept, where nobody has others of these names."""
+
+code_of: t.Final = operator.attrgetter(
+    *_METHODS, "salt", "serializer", "key_derivation", "digest_method"
+)
+"""Gives what an interface's class has that says how the cookie looks."""
 
 
 class SessionCookie:
@@ -94,7 +115,66 @@ class SessionCookie:
 _set_cookie: t.Final = Response.set_cookie
 
 
-def attributes_around(name: str, options: dict[str, t.Any]) -> tuple[str, str] | None:
+class Kept(t.NamedTuple):
+    """A cookie, and what has to be the same for it to be used."""
+
+    app_class: type[Flask]
+    code: tuple[t.Any, ...]
+    fallbacks: list[t.Any] | None
+    """The keys that verify; a list that somebody may change in place."""
+    cookie: SessionCookie | None
+
+
+def keep(interface: SecureCookieSessionInterface, app: Flask, stock: tuple[t.Any, ...]) -> Kept:
+    """Work a cookie out, unless others' code has a say in how it looks.
+
+    :param stock: what :func:`code_of` gives where nobody has overridden anything.
+    """
+    code = code_of(type(interface))
+    fallbacks = cookie = None
+    if (
+        code[: len(_METHODS)] == stock[: len(_METHODS)]
+        and vars(interface).keys().isdisjoint(_METHODS)
+        and not any(isinstance(value, property) for value in code)
+        and _is_configured(app)
+    ):
+        fallbacks = fallbacks_of(app.config)
+        try:
+            cookie = _new_cookie(interface, app)
+        except Exception:
+            # Settings that cannot be used: the long way finds out when it comes to it.
+            cookie = None
+    return Kept(type(app), code, fallbacks, cookie)
+
+
+def _new_cookie(interface: SecureCookieSessionInterface, app: Flask) -> SessionCookie | None:
+    settings = interface._signing_settings(app)
+    name = interface.get_cookie_name(app)
+    around = _attributes_around(name, interface._cookie_options(app))
+    signing = None if settings is None else make_serializer(*settings).signing()
+    if signing is None or around is None:
+        return None
+    max_age = int(app.permanent_session_lifetime.total_seconds())
+    return SessionCookie(name, signing, interface.serializer, max_age, around)
+
+
+def make_serializer(
+    keys: tuple[t.Any, ...],
+    salt: str,
+    serializer: t.Any,
+    key_derivation: str,
+    digest_method: t.Any,
+) -> KeptSerializer:
+    """Make what signs and verifies with these settings of an interface."""
+    return KeptSerializer(
+        keys,
+        salt=salt,
+        serializer=serializer,
+        signer_kwargs={"key_derivation": key_derivation, "digest_method": digest_method},
+    )
+
+
+def _attributes_around(name: str, options: dict[str, t.Any]) -> tuple[str, str] | None:
     """Give what stands in a header before and after the date.
 
     :param name: the cookie's name.
@@ -113,7 +193,7 @@ def fallbacks_of(config: Config) -> list[t.Any] | None:
     return None if fallbacks is None else [*fallbacks]
 
 
-def is_configured(app: Flask) -> bool:
+def _is_configured(app: Flask) -> bool:
     """Tell whether it is the configuration, and nothing but that, which says what is signed."""
     config = app.config
     if config._state is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as c
 import functools
 import hashlib
-import operator
 import types
 import typing as t
 from datetime import datetime
@@ -23,11 +22,12 @@ from .lanes import colour_of
 from .lanes import INLINE
 from .lanes import inline
 from .lanes import SYNC
-from .session_cookie import attributes_around
+from .session_cookie import code_of
 from .session_cookie import fallbacks_of
-from .session_cookie import is_configured
+from .session_cookie import keep
+from .session_cookie import Kept
+from .session_cookie import make_serializer
 from .session_cookie import SessionCookie
-from .signing import KeptSerializer
 from .signing import may_contain
 
 if t.TYPE_CHECKING:
@@ -272,7 +272,7 @@ class SecureCookieSessionInterface(SessionInterface):
     """The class of the sessions."""
 
     _signing: tuple[tuple[t.Any, ...], URLSafeTimedSerializer] | None = None
-    _kept: dict[object, _Kept] | None = None
+    _kept: dict[object, Kept] | None = None
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
@@ -304,7 +304,7 @@ class SecureCookieSessionInterface(SessionInterface):
         kept = self._signing
         if kept is None or kept[0] != settings:
             # One assignment of a pair: another thread sees all of it or nothing.
-            kept = self._signing = (settings, _make_serializer(*settings))
+            kept = self._signing = (settings, make_serializer(*settings))
         return kept[1]
 
     def _signing_settings(self, app: Flask) -> tuple[t.Any, ...] | None:
@@ -425,79 +425,16 @@ class SecureCookieSessionInterface(SessionInterface):
         if (
             kept is None
             or kept.app_class is not type(app)
-            or kept.code != _code_of(type(self))
+            or kept.code != code_of(type(self))
             or (kept.fallbacks is not None and kept.fallbacks != fallbacks_of(config))
         ):
-            kept = holder[state] = self._keep(app)
+            kept = holder[state] = keep(self, app, _STOCK)
         return kept.cookie
-
-    def _keep(self, app: Flask) -> _Kept:
-        code = _code_of(type(self))
-        stock = code[: len(_METHODS)] == _STOCK and vars(self).keys().isdisjoint(_METHODS)
-        dynamic = any(isinstance(value, property) for value in code)
-        fallbacks = cookie = None
-        if stock and not dynamic and is_configured(app):
-            fallbacks = fallbacks_of(app.config)
-            try:
-                cookie = self._new_cookie(app)
-            except Exception:
-                # Settings that cannot be used: the long way finds out when it comes to it.
-                cookie = None
-        return _Kept(type(app), code, fallbacks, cookie)
-
-    def _new_cookie(self, app: Flask) -> SessionCookie | None:
-        settings = self._signing_settings(app)
-        name = self.get_cookie_name(app)
-        around = attributes_around(name, self._cookie_options(app))
-        signing = None if settings is None else _make_serializer(*settings).signing()
-        if signing is None or around is None:
-            return None
-        max_age = int(app.permanent_session_lifetime.total_seconds())
-        return SessionCookie(name, signing, self.serializer, max_age, around)
 
 
 _KEPT: t.Final = frozenset({"_signing", "_kept"})
 _MAX_KEPT: t.Final = 32
-_METHODS: t.Final = (
-    "get_signing_serializer",
-    "get_cookie_name",
-    "get_cookie_domain",
-    "get_cookie_path",
-    "get_cookie_secure",
-    "get_cookie_httponly",
-    "get_cookie_samesite",
-    "get_cookie_partitioned",
-)
-"""Those whose results are kept, where nobody has others of these names."""
-_code_of: t.Final = operator.attrgetter(
-    *_METHODS, "salt", "serializer", "key_derivation", "digest_method"
-)
-_STOCK: t.Final = operator.attrgetter(*_METHODS)(SecureCookieSessionInterface)
-
-
-class _Kept(t.NamedTuple):
-    """A cookie, and what has to be the same for it to be used."""
-
-    app_class: type[Flask]
-    code: tuple[t.Any, ...]
-    fallbacks: list[t.Any] | None
-    """The keys that verify; a list that somebody may change in place."""
-    cookie: SessionCookie | None
-
-
-def _make_serializer(
-    keys: tuple[t.Any, ...],
-    salt: str,
-    serializer: t.Any,
-    key_derivation: str,
-    digest_method: t.Any,
-) -> KeptSerializer:
-    return KeptSerializer(
-        keys,
-        salt=salt,
-        serializer=serializer,
-        signer_kwargs={"key_derivation": key_derivation, "digest_method": digest_method},
-    )
+_STOCK: t.Final = code_of(SecureCookieSessionInterface)
 
 
 def _vary_by_cookie(response: Response) -> None:

@@ -55,7 +55,7 @@ WRITTEN: list[t.Any] = [
     None,
     True,
     "",
-    "text \"quoted\" \\ / </script> \t\n\r\b\f\x00\x1f",
+    'text "quoted" \\ / </script> \t\n\r\b\f\x00\x1f',
     {"b": [1, 2.5, True, None], "a": {"z": (), "y": {}, "x": []}},
     [0, -1, 2**53, -(2**63), 2**64 - 1],
     [0.1, -0.0, 1.0, 1e15, 5e-324, 1.7976931348623157e308],
