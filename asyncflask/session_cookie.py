@@ -6,7 +6,6 @@ import inspect
 import operator
 import typing as t
 
-from werkzeug.datastructures import Headers
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .config import Config
@@ -14,6 +13,7 @@ from .config import ConfigAttribute
 from .cookies import around_date
 from .cookies import expiry
 from .cookies import plain_cookie
+from .response_headers import Headers
 from .responses import Response
 from .signing import KeptSerializer
 

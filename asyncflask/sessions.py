@@ -13,7 +13,6 @@ from datetime import UTC
 from itsdangerous import BadSignature
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
-from werkzeug.datastructures import Headers
 
 from . import json
 from .config import Config
@@ -22,6 +21,7 @@ from .lanes import colour_of
 from .lanes import INLINE
 from .lanes import inline
 from .lanes import SYNC
+from .response_headers import Headers
 from .session_cookie import code_of
 from .session_cookie import fallbacks_of
 from .session_cookie import keep

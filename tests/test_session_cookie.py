@@ -423,6 +423,18 @@ def test_settings_that_change_for_ever_do_not_pile_up() -> None:
     assert len(app.session_interface._kept) < 50
 
 
+def test_a_usual_response_is_given_the_cookie_at_once() -> None:
+    app, response = make(OURS), asyncflask.Response("x")
+    with app.app_context():
+        kept = app.session_interface._cookie(app)
+        assert kept.write({"a": 1}, response, None)
+    assert [name for name, _ in response.headers] == [
+        "Content-Type",
+        "Content-Length",
+        "Set-Cookie",
+    ]
+
+
 def test_a_copied_config_is_not_taken_for_the_one_it_was_copied_from() -> None:
     app = make(OURS)
     first = visit(app)
