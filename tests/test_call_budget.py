@@ -21,9 +21,9 @@ BUDGET = 18
 #: The same for a POST of a small form, read by an async view.
 FORM_BUDGET = 86
 #: The same for a session that is read and written, with its cookie.
-SESSION_BUDGET = 82
+SESSION_BUDGET = 78
 #: The same for a dict that is sent as JSON.
-JSON_BUDGET = 28
+JSON_BUDGET = 24
 
 SCOPE: dict[str, t.Any] = {
     "type": "http",
