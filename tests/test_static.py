@@ -653,7 +653,8 @@ def read_later(monkeypatch: pytest.MonkeyPatch) -> None:
     async def not_small(*args: t.Any) -> None:
         return None
 
-    monkeypatch.setattr("asyncflask.helpers._read_small", lambda *args: None)
+    monkeypatch.setattr("asyncflask.files.read_small", lambda *args: None)
+    monkeypatch.setattr("asyncflask.files.SmallFile.answer", lambda *args: None)
     monkeypatch.setattr("asyncflask.adapters.asgi.read_small_file", not_small)
 
 
