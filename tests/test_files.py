@@ -112,9 +112,7 @@ def test_a_known_file_is_answered_as_anew(
 
 
 @each_transport
-def test_a_file_that_has_changed_is_answered_anew(
-    root: Path, transport: str, long: Long
-) -> None:
+def test_a_file_that_has_changed_is_answered_anew(root: Path, transport: str, long: Long) -> None:
     client = make_app(root).test_client(transport=transport)
     path = root / "static/a.txt"
     tags = set()
@@ -308,9 +306,7 @@ def test_a_type_that_is_added_later_counts(root: Path, transport: str) -> None:
 
 
 @each_transport
-def test_what_a_hook_does_to_an_answer_stays_there(
-    root: Path, transport: str, long: Long
-) -> None:
+def test_what_a_hook_does_to_an_answer_stays_there(root: Path, transport: str, long: Long) -> None:
     app = make_app(root)
     closed: list[str] = []
 
