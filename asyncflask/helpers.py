@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import io
 import os
 import sys
 import typing as t
@@ -20,8 +19,11 @@ import werkzeug.utils
 from werkzeug.exceptions import abort as _abort_by_code
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
-from werkzeug.wsgi import FileWrapper
 
+from .files import bind
+from .files import FileBody
+from .files import find
+from .files import find_in
 from .globals import _cv_app
 from .globals import _cv_request
 from .globals import current_app
@@ -47,8 +49,16 @@ P = t.ParamSpec("P")
 T = t.TypeVar("T")
 
 _NEGATIVE: t.Final = frozenset({"0", "false", "no"})
-_FILE_CHUNK: t.Final = 256 * 1024
-"""Bytes of a file that are read at a time."""
+_MAX_AGE: t.Final = {"max_age"}
+_PLAIN: t.Final = {
+    "mimetype": None,
+    "as_attachment": False,
+    "download_name": None,
+    "conditional": True,
+    "etag": True,
+    "last_modified": None,
+}
+"""What ``send_file`` is asked for by default."""
 
 
 def get_debug_flag() -> bool:
@@ -418,18 +428,25 @@ def send_file(
     :param max_age: seconds it may be cached, or a function that tells from the name;
         ``current_app.get_send_file_max_age`` otherwise.
     """
-    response: t.Any = werkzeug.utils.send_file(
-        t.cast("str | t.IO[bytes]", path_or_file),
-        mimetype=mimetype,
-        as_attachment=as_attachment,
-        download_name=download_name,
-        conditional=conditional,
-        etag=etag,
-        last_modified=last_modified,
-        **_current_file_options(max_age),
-    )
+    options: dict[str, t.Any] = {
+        "mimetype": mimetype,
+        "as_attachment": as_attachment,
+        "download_name": download_name,
+        "conditional": conditional,
+        "etag": etag,
+        "last_modified": last_modified,
+    }
+    small = find(path_or_file, max_age) if options == _PLAIN else None
+    known = None if small is None else small.answer()
+    if known is not None:
+        return known
+    options.update(_current_file_options(max_age if small is None else small.max_age))
+    response: t.Any = werkzeug.utils.send_file(t.cast(t.Any, path_or_file), **options)
     # A file object is the caller's, who may look at it again.
-    return _bounded(response, opened_here=isinstance(path_or_file, (str, os.PathLike)))
+    bind(response, opened_here=isinstance(path_or_file, (str, os.PathLike)))
+    if small is not None:
+        small.remember(response)
+    return t.cast("Response", response)
 
 
 def send_from_directory(
@@ -443,10 +460,18 @@ def send_from_directory(
     :param kwargs: options of :func:`send_file`.
     :raises werkzeug.exceptions.NotFound: if no such file is in the directory.
     """
-    kwargs.update(_current_file_options(kwargs.get("max_age")))
+    max_age = kwargs.get("max_age")
     try:
+        small = find_in(directory, path, max_age) if kwargs.keys() <= _MAX_AGE else None
+        known = None if small is None else small.answer()
+        if known is not None:
+            return known
+        kwargs.update(_current_file_options(max_age if small is None else small.max_age))
         response: t.Any = werkzeug.utils.send_from_directory(directory, path, **kwargs)
-        return _bounded(response, opened_here=True)
+        bind(response, opened_here=True)
+        if small is not None:
+            small.remember(response)
+        return t.cast("Response", response)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as exc:
         # It is not for the server to read, or has gone since it was looked for.
         raise NotFound() from exc
@@ -456,7 +481,7 @@ def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
     """Give the options of Werkzeug's file functions that the application and the request decide."""
     app = current_app
     # A server's own wrapper comes first: it may have the kernel send the file.
-    environ = {"wsgi.file_wrapper": _FileBody, **request.environ}
+    environ = {"wsgi.file_wrapper": FileBody, **request.environ}
     if environ.get("HTTP_IF_RANGE", "").startswith("W/"):
         # RFC 9110, section 13.1.5: a weak tag vouches for no byte, so the whole file is sent.
         environ.pop("HTTP_RANGE", None)
@@ -467,59 +492,6 @@ def _current_file_options(max_age: t.Any) -> dict[str, t.Any]:
         "response_class": app.response_class,
         "_root_path": app.root_path,
     }
-
-
-class _FileBody(FileWrapper):
-    """A file, read in larger pieces, and only as far as its length was announced."""
-
-    end: int | None = None
-
-    def __init__(self, file: t.IO[bytes], buffer_size: int = _FILE_CHUNK) -> None:
-        super().__init__(file, max(buffer_size, _FILE_CHUNK))
-
-    def __next__(self) -> bytes:
-        size = self.buffer_size
-        if self.end is not None:
-            size = min(size, self.end - self.file.tell())
-        data = self.file.read(size) if size > 0 else b""
-        if data:
-            return data
-        if size > 0 and self.end is not None:
-            raise EOFError(
-                f"{getattr(self.file, 'name', self.file)!r} has become shorter while it was sent:"
-                f" it ended at {self.file.tell()} bytes, {self.end} were announced."
-            )
-        raise StopIteration
-
-
-def _bounded(response: t.Any, opened_here: bool) -> Response:
-    """Bind a file that changes while it is sent to the length its headers give."""
-    body: t.Any = getattr(response, "response", None)
-    part = getattr(body, "iterable", None)
-    if isinstance(body, _FileBody):
-        body.end = response.content_length
-        if opened_here:
-            _read_small(body, body.end)
-    elif isinstance(part, _FileBody):
-        part.end = body.end_byte
-        if opened_here:
-            _read_small(part, part.end)
-    return t.cast("Response", response)
-
-
-def _read_small(body: _FileBody, end: int | None) -> None:
-    """Read a small file now and close it, where that needs no further trip to a thread."""
-    file = body.file
-    if end is None or end > _FILE_CHUNK or type(file) is not io.BufferedReader or runs_on_loop():
-        return
-    data = file.read(end)
-    if len(data) < end:
-        # That is told of when it is sent.
-        file.seek(0)
-        return
-    file.close()
-    body.file = copy = io.BytesIO(data)
-    copy.name = file.name
 
 
 # -- modules and names -----------------------------------------------------------------------

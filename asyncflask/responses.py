@@ -235,6 +235,23 @@ def _content_type_of(mimetype: str) -> tuple[str, str]:
     return content_type
 
 
+def respond_with(body: t.Iterable[bytes], pairs: list[tuple[str, str]]) -> Response:
+    """Make the response, with status 200, that has a body to be passed to the server as it is.
+
+    :param pairs: all its headers, checked before; they become the response's.
+    """
+    response = Response.__new__(Response)
+    response._status = OK
+    response._status_code = 200
+    response.response = body
+    response.direct_passthrough = True
+    response._on_close = []
+    headers = Headers()
+    headers._list = pairs
+    response.headers = headers
+    return response
+
+
 class EncodedBody:
     """An async body as bytes, which can be closed even if it was never started.
 

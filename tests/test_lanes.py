@@ -506,6 +506,62 @@ async def test_a_blocking_function_that_runs_is_waited_for_however_often_it_is_c
     assert ended == ["function", "caller"]
 
 
+@pytest.mark.anyio
+async def test_a_scope_that_is_cancelled_lets_a_blocking_function_end_that_runs() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def block() -> None:
+        started.set()
+        go_on.wait(10)
+        ended.append("function")
+
+    async def caller() -> None:
+        try:
+            await run_sync(io_workers(), block)
+        finally:
+            ended.append("caller")
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(caller)
+            await asyncio.to_thread(started.wait, 10)
+            group.cancel_scope.cancel()
+            for _ in range(3):
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+            assert ended == []
+            go_on.set()
+    assert ended == ["function", "caller"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("by", ["task", "scope"])
+async def test_a_blocking_function_that_waits_for_a_thread_is_not_called_once_cancelled(
+    by: str,
+) -> None:
+    pool, go_on = Workers(1), threading.Event()
+    called: list[str] = []
+    scope = anyio.CancelScope()
+
+    async def caller() -> None:
+        with scope:
+            await run_sync(pool, called.append, "function")
+
+    first = asyncio.create_task(run_sync(pool, go_on.wait, 10))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(caller())
+    await asyncio.sleep(0)
+    if by == "task":
+        second.cancel()
+    else:
+        scope.cancel()
+    with anyio.fail_after(10):
+        await asyncio.wait({second})
+        go_on.set()
+        assert await first
+    assert (second.cancelled(), called) == (by == "task", [])
+
+
 class Base:
     own: t.Any = len
 

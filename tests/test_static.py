@@ -189,7 +189,11 @@ def ask(client: t.Any, name: str) -> t.Any:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_static_files_are_answered_as_by_flask(root: Path, name: str, transport: str) -> None:
     expected = ask(make_app(flask, root).test_client(), name)
-    assert ask(make_app(asyncflask, root).test_client(transport=transport), name) == expected
+    client = make_app(asyncflask, root).test_client(transport=transport)
+    assert ask(client, name) == expected
+    # What was answered before is known now.
+    client.get(f"/static/{REQUESTS[name][1]}")
+    assert ask(client, name) == expected
 
 
 TAGGED = (
@@ -653,7 +657,8 @@ def read_later(monkeypatch: pytest.MonkeyPatch) -> None:
     async def not_small(*args: t.Any) -> None:
         return None
 
-    monkeypatch.setattr("asyncflask.helpers._read_small", lambda *args: None)
+    monkeypatch.setattr("asyncflask.files.read_small", lambda *args: None)
+    monkeypatch.setattr("asyncflask.files.SmallFile.answer", lambda *args: None)
     monkeypatch.setattr("asyncflask.adapters.asgi.read_small_file", not_small)
 
 

@@ -25,6 +25,7 @@ from .sending import send_whole
 from .sending import whole_messages
 from .streams import is_in_memory
 from .streams import is_plain_file
+from .streams import read_before
 from .streams import read_small_file
 from .streams import send_stream
 
@@ -177,9 +178,12 @@ async def send_response(
     body = response.response
     # The server's own, which may take "head" for a method of which it expects a body.
     method = request.scope["method"]  # type: ignore[index]
+    read = read_before(response)
     try:
         headers = wire.encode(response, request)
-        if type(body) is list and not response.direct_passthrough:
+        if read is not None:
+            await send_whole(send, method, response._status_code, headers, read)
+        elif type(body) is list and not response.direct_passthrough:
             whole = body[0] if len(body) == 1 and type(body[0]) is bytes else response.get_data()
             await send_whole(send, method, response._status_code, headers, whole)
         else:
@@ -190,7 +194,7 @@ async def send_response(
         await send_whole(send, method, 500, wire.plain_headers(wire.ERROR), wire.ERROR)
         return
     finally:
-        if response._on_close or response._closes or type(body) is not list:
+        if read is None and (response._on_close or response._closes or type(body) is not list):
             await _close(driver, response)
     if response.background is not None:
         await driver.drive(response.background())

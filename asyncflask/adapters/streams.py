@@ -11,6 +11,7 @@ from types import AsyncGeneratorType
 import anyio
 from werkzeug.wsgi import FileWrapper
 
+from ..files import ReadFile
 from ..lanes import adds_code
 from ..lanes import Ahead
 from ..lanes import cancelled_once
@@ -330,6 +331,20 @@ def is_in_memory(response: Response) -> bool:
     if file is None or not is_plain_file(response):
         return False
     return type(file.file) is io.BytesIO or file.file.closed
+
+
+def read_before(response: Response) -> bytes | None:
+    """Give the whole of a body that is a small file, read when it was opened and untouched since.
+
+    :returns: ``None`` if it is none, or if there is more to do than to send it.
+    """
+    body: t.Any = response.response
+    if type(body) is not ReadFile or type(response) is not Response or not body.untouched:
+        return None
+    if response._on_close or response.asgi is not None or response.background is not None:
+        return None
+    data: bytes = body.data
+    return data
 
 
 async def read_small_file(driver: Driver, response: Response) -> bytes | None:

@@ -184,15 +184,15 @@ class _Errand:
         if not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def outcome(self, workers: Workers) -> t.Any:
-        loop = asyncio.get_running_loop()
+    async def outcome(self, loop: asyncio.AbstractEventLoop, workers: Workers) -> t.Any:
         self._mailbox = mailbox_of(loop)
         self._waiter = loop.create_future()
         patience = workers.submit(self)
         timer = None if patience is None else loop.call_later(patience, self._expire, workers)
         try:
-            with anyio.CancelScope(shield=True):
-                await self._wait_for_landing(loop, workers)
+            await self._waiter
+        except asyncio.CancelledError as exc:
+            await self._wait_in_vain(loop, workers, exc)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -204,19 +204,26 @@ class _Errand:
                 self._error = None
         return self._result
 
-    async def _wait_for_landing(self, loop: asyncio.AbstractEventLoop, workers: Workers) -> None:
-        cancelled: asyncio.CancelledError | None = None
-        while not self._landed:
-            try:
-                await self._waiter
-            except asyncio.CancelledError as exc:
-                if workers.withdraw(self):
-                    raise
+    async def _wait_in_vain(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        workers: Workers,
+        cancelled: asyncio.CancelledError,
+    ) -> t.NoReturn:
+        try:
+            if not workers.withdraw(self):
                 # What the thread works on cannot be taken from it.
-                cancelled = exc
-                self._waiter = loop.create_future()
-        if cancelled is not None:
+                with anyio.CancelScope(shield=True):
+                    while not self._landed:
+                        self._waiter = loop.create_future()
+                        try:
+                            await self._waiter
+                        except asyncio.CancelledError as exc:
+                            cancelled = exc
             raise cancelled
+        finally:
+            # Its traceback holds this frame.
+            del cancelled
 
     def _expire(self, workers: Workers) -> None:
         if workers.withdraw(self):
@@ -235,9 +242,9 @@ async def run_sync(workers: Workers, func: t.Callable[..., T], *args: t.Any) -> 
     context = contextvars.copy_context()
     try:
         try:
-            asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             return await anyio.to_thread.run_sync(lambda: context.run(func, *args))
-        return t.cast(T, await _Errand(func, args, context).outcome(workers))
+        return t.cast(T, await _Errand(func, args, context).outcome(loop, workers))
     finally:
         adopt(context)
