@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from werkzeug.formparser import FormDataParser
+from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as RequestBase
 
 from .adapters.environ import CountedStream
@@ -82,7 +83,15 @@ class RequestForm(RequestHead):
             own = context.app.config[key]
         return own
 
-    # -- content type --------------------------------------------------------------------
+    # -- what the headers say of the body ---------------------------------------------------
+
+    @cached_property
+    def content_length(self) -> int | None:  # type: ignore[override]
+        """The declared length of the body in bytes, ``None`` if it is not known."""
+        if self.body is not None and self._single_headers is not None:
+            # As it was read from there.
+            return self.body.length
+        return super().content_length
 
     @property
     def is_json(self) -> bool:
@@ -115,14 +124,22 @@ class RequestForm(RequestHead):
             or self.header(b"content-type") != _URLENCODED
         ):
             return False
-        own = self.__dict__
-        kept = self._cached_data
-        data = self.stream.read() if kept is None else kept
+        data = self._cached_data
+        if data is None:
+            data = self._rest_of_body()
+        if data is None:
+            data = self.stream.read()
         try:
             max_fields = context.app.config["MAX_FORM_FIELDS"]
             fields = read_urlencoded(data, max_fields, self.max_form_memory_size)
         except ValueError:
             fields = []
+        own = self.__dict__
         own["form"] = self.parameter_storage_class(fields)
         own["files"] = self.parameter_storage_class()
         return True
+
+    def _rest_of_body(self) -> bytes | None:
+        """Give a body that came as a whole and that nobody has looked at, which is read then."""
+        body = self.body
+        return None if body is None else body.take_rest()

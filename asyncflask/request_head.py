@@ -158,6 +158,7 @@ class RequestHead(TolerantRequest):
     @headers.setter
     def headers(self, value: Headers) -> None:
         self._headers = value
+        self._single_headers = None
 
     @property
     def cookies(self) -> ImmutableMultiDict[str, str]:
@@ -240,7 +241,7 @@ class RequestHead(TolerantRequest):
         :param name: the header's name in lower case.
         """
         single = self._single_headers
-        if single is None or self._headers is not None:
+        if single is None:
             return self.headers.get(name.decode())
         value = single.get(name)
         return None if value is None else value.decode("latin-1")

@@ -17,12 +17,14 @@ from werkzeug.sansio.utils import get_content_length
 from . import json
 from .adapters.body import Body
 from .adapters.body import IN_MEMORY
+from .adapters.body import SMALL
 from .adapters.environ import check_length
 from .adapters.environ import CONNECTION
 from .adapters.environ import Connection
 from .adapters.environ import CountedStream
 from .adapters.environ import has_input
 from .adapters.environ import LoopStream
+from .adapters.environ import MAX_LENGTH_DIGITS
 from .adapters.environ import open_input
 from .globals import _cv_app
 from .globals import current_app
@@ -36,7 +38,10 @@ from .lanes import runs_on_loop
 from .request_form import RequestForm
 from .responses import Response as Response
 
-PARSE_OFF_LOOP: t.Final = 256 * 1024
+if t.TYPE_CHECKING:
+    from starlette.types import Message
+
+PARSE_OFF_LOOP: t.Final = SMALL
 """Bytes above which a loaded body is parsed on a thread."""
 
 
@@ -76,7 +81,7 @@ class Request(RequestForm):
         own = self.__dict__
         stream = own.get("stream")
         if stream is None:
-            if self.shallow:
+            if self.shallow and not self._loaded:
                 raise RuntimeError(
                     "This request was made with 'shallow=True': its body is not to be read."
                 )
@@ -89,6 +94,9 @@ class Request(RequestForm):
 
     @stream.setter
     def stream(self, value: t.Any) -> None:
+        if self._loaded and self.body is not None:
+            # From here on it is not what a look at the data finds.
+            self.body.open()
         self.__dict__["stream"] = value
 
     async def prefetch_body(self) -> None:
@@ -141,6 +149,25 @@ class Request(RequestForm):
             else:
                 await run_sync(current_app._workers, self._parse_ahead)
 
+    def receive_body(self) -> t.Awaitable[Message] | None:
+        """Give what to await for the first message of the body; ``None`` if it is not so simple.
+
+        What it gives is for :meth:`take_body`, and to be awaited by who drives the request alone,
+        outside of its Context.
+        """
+        body = self.body
+        if body is None or self._loaded or not self._reads_plainly:
+            return None
+        limit = self._load_limit()
+        if limit is not None and (body.length or 0) > limit:
+            return None
+        return body.receive_first()
+
+    def take_body(self, message: Message) -> bool:
+        """Take in the first message of the body, and tell whether all of it is loaded with that."""
+        self._loaded = t.cast("Body", self.body).take_whole(message, self._load_limit())
+        return self._loaded
+
     async def keep_body(self) -> None:
         """Take in what nobody has read, for a test that looks at the request after its end."""
         # A body that was an error to who read it stays one.
@@ -186,23 +213,27 @@ class Request(RequestForm):
         :param empty: whether none is expected, only the client's leaving.
         """
         receive: t.Any = self.receive
-        own = self.__dict__
-        length = task = None
-        if not empty:
+        if empty:
+            body = Body(receive, None, timeout, self.server_context, None, empty)
+        else:
             self.note_single_headers()
-            declared, coding = self.header(b"content-length"), self.header(b"transfer-encoding")
-            wrong = self.routing_exception = check_length(declared)
-            if declared is None or wrong is not None or coding is not None:
-                length = get_content_length(declared, coding)
-            else:
-                length = int(declared)
-            own["content_length"] = length
-            task = current_task()
-        body = Body(receive, length, timeout, self.server_context, task, empty)
-        if "environ" in own:
+            length = self._declared_length()
+            body = Body(receive, length, timeout, self.server_context, current_task())
+        if (empty or self.raw_headers is None) and "environ" in self.__dict__:
             # Made before there was a body, for a subclass that wants to be called with it.
             self.environ["wsgi.input"] = body.open()
         return body
+
+    def _declared_length(self) -> int | None:
+        """Give the declared length of the body, and note what is wrong with it."""
+        single = self._single_headers
+        if single is not None and b"transfer-encoding" not in single:
+            sent = single.get(b"content-length", b"")
+            if sent.isdigit() and len(sent) <= MAX_LENGTH_DIGITS:
+                return int(sent)
+        declared, coding = self.header(b"content-length"), self.header(b"transfer-encoding")
+        self.routing_exception = check_length(declared)
+        return get_content_length(declared, coding)
 
     async def is_disconnected(self) -> bool:
         """Tell whether the client has left; under WSGI nobody knows, so it has not."""
@@ -241,6 +272,11 @@ class Request(RequestForm):
         :raises RuntimeError: in an async hook, if the body has not been loaded.
         """
         if self._cached_data is None:
+            whole = None if parse_form_data else self._rest_of_body()
+            if whole is not None:
+                if cache:
+                    self._cached_data = whole
+                return whole.decode(errors="replace") if as_text else whole
             self._check_readable_here()
             if parse_form_data and self._form_ahead:
                 # Who asks for data does not want that of a form.
@@ -261,11 +297,37 @@ class Request(RequestForm):
         :raises UnsupportedMediaType: (415) if the content type is not that of JSON.
         """
         if self._json_error is None:
+            if cache and self._is_plain_json() and self._cached_json[silent] is Ellipsis:
+                whole = self._rest_of_body()
+                if whole is not None:
+                    return self._read_json(whole, silent)
             return super().get_json(force, silent, cache)
         if not isinstance(self._json_error, ValueError):
             # Not by a local name: its traceback, which has this frame, would hold the error itself.
             raise self._json_error
         return None if silent else self.on_json_loading_failed(self._json_error)
+
+    def _is_plain_json(self) -> bool:
+        """Tell whether nothing but the body is to be asked."""
+        single = self._single_headers
+        return (
+            self._reads_plainly
+            and single is not None
+            and single.get(b"content-type") == b"application/json"
+        )
+
+    def _read_json(self, data: bytes, silent: bool) -> t.Any:
+        """Read a body that says it is JSON, and keep it and what it says."""
+        self._cached_data = data
+        try:
+            value = self.json_module.loads(data)
+        except ValueError as error:
+            kept = self._cached_json
+            value = None if silent else self.on_json_loading_failed(error)
+            self._cached_json = (kept[0], value) if silent else (value, kept[1])
+        else:
+            self._cached_json = (value, value)
+        return value
 
     def close(self) -> None:
         """Close the files of the form, and what the body was loaded into."""
@@ -322,6 +384,8 @@ class Request(RequestForm):
         """Give the stream of an ASGI request, under the limit of now."""
         if self.body is None:
             return io.BytesIO()
+        if self._loaded:
+            return self.body.open()
         limit = self.body.limit = self.max_content_length
         _check_length(self.content_length, limit)
         return self.body.open()

@@ -40,10 +40,17 @@ if t.TYPE_CHECKING:
 
 IN_MEMORY: t.Final = 1024 * 1024
 """Bytes of a loaded body that stay in memory; a larger one goes to a temporary file."""
+SMALL: t.Final = 256 * 1024
+"""Bytes up to which a body that comes as a single message is kept as it came."""
 PREFETCH: t.Final = 64 * 1024
 """Bytes of a body for which the loop waits before the request takes a thread."""
 _IN_A_ROW: t.Final = 100
 """Messages that are taken in before others get their turn, if none of them has to be waited for."""
+# What came of waiting too long is told by the body, as to others who wait.
+_NOTHING: t.Final[Message] = {"type": "nothing"}
+
+_closed: t.Final = io.BytesIO()
+_closed.close()
 
 
 class Body:
@@ -61,6 +68,9 @@ class Body:
     size = 0
     limit: int | None = None
     disconnected = False
+    _ended = False
+    _file: t.IO[bytes] | None = None
+    _at_end = False
     _incoming: asyncio.Future[None] | None = None
     _room: anyio.Event | None = None
     _taken = 0
@@ -84,17 +94,22 @@ class Body:
         self._receive = receive
         self._task = server_task
         self._server_context = server_context
-        self._loop = asyncio._get_running_loop()
-        self._length = length
+        # Asking for the running loop takes a call of the system in some versions of Python.
+        self._loop = (
+            asyncio._get_running_loop() if server_task is None else server_task.get_loop()
+        )
+        self.length = length
         self._timeout = timeout
         self._buffer = bytearray()
-        self._ended = empty or length == 0
-        self._file: t.IO[bytes] | None = io.BytesIO() if self._ended else None
+        self._fresh = server_task is not None
+        self._whole: bytes | None = None
+        if empty or length == 0:
+            self._ended, self._fresh, self._file = True, False, io.BytesIO()
 
     @property
     def loaded(self) -> bool:
         """Whether the whole body is here, to be read without waiting."""
-        return self._file is not None
+        return self._file is not None or self._whole is not None
 
     @property
     def in_own_task(self) -> bool:
@@ -104,7 +119,7 @@ class Body:
     @property
     def exhausted(self) -> bool:
         """Whether it has been read to its end as a stream."""
-        if not self._ended:
+        if not self._ended or self._over:
             return False
         rest = self._buffer or (self._stream is not None and self._stream.rest)
         return self._error is None and not rest
@@ -119,11 +134,56 @@ class Body:
 
         :param blocking: whether reading may block loops of the application's own.
         """
+        if self._file is None and self._whole is not None:
+            self._file = io.BytesIO(self._whole)
+            self._file.seek(len(self._whole) if self._at_end else 0)
+            self._whole = None
         if self._file is not None:
             return self._file
+        self._fresh = False
         if self._stream is None:
             self._stream = BodyStream(self, blocking)
         return t.cast(t.IO[bytes], self._stream)
+
+    def receive_first(self) -> t.Awaitable[Message] | None:
+        """Give what to await for the first message; ``None`` if somebody has begun to read.
+
+        Only in the task that drives the request, outside of the request's Context, for
+        :meth:`take_whole`.
+        """
+        return self._receive_here(self._timeout) if self._fresh else None
+
+    def take_whole(self, message: Message, limit: int | None) -> bool:
+        """Take in the first message, and tell whether it is a whole body, which is loaded then.
+
+        What it is instead, or what is wrong with it, :meth:`load` tells.
+
+        :param limit: bytes it may have.
+        """
+        data = message.get("body", b"")
+        size = len(data)
+        if (
+            self._fresh
+            and message["type"] == "http.request"
+            and not message.get("more_body", False)
+            and type(data) is bytes
+            and size == (size if self.length is None else self.length)
+            and size <= (SMALL if limit is None or limit > SMALL else limit)
+        ):
+            self._ended, self._fresh = True, False
+            self._whole, self.limit = data, limit
+            self.size = self._taken = size
+            self._messages = 1
+            return True
+        self._note(message)
+        return False
+
+    def take_rest(self) -> bytes | None:
+        """Give a loaded body as reading its file would; ``None`` if there may be such a file."""
+        if self._whole is None or self._at_end:
+            return None
+        self._at_end = True
+        return self._whole
 
     async def prefetch(self) -> None:
         """Wait for the first :data:`PREFETCH` bytes or the end, whatever comes first.
@@ -143,7 +203,9 @@ class Body:
         :raises RequestTimeout: (408) when the client sends nothing for too long.
         :raises ClientDisconnected: (400) when the body ends early.
         """
-        if self._file is None and limit is not None and (self._length or 0) > limit:
+        if self.loaded:
+            return self.open()
+        if limit is not None and (self.length or 0) > limit:
             raise RequestEntityTooLarge()
         while self._file is None:
             if self._loading:
@@ -243,14 +305,15 @@ class Body:
 
     def release(self) -> None:
         """End what waits for the client; to be called when the request is over."""
-        self._over = True
+        self._over, self._fresh = True, False
+        if self._whole is not None:
+            self._whole, self._file = None, _closed
         if self._incoming is not None:
             self._incoming.cancel()
         for file in (self._file, self._spool):
             if file is not None:
                 file.close()
         self._buffer.clear()
-        self._error = RuntimeError("The request is over: its body cannot be read any more.")
         # They hold one another, and with them the request and its context.
         self._stream = None
 
@@ -277,7 +340,7 @@ class Body:
             else:
                 await self._advance(self._timeout)
         except TimeoutError:
-            self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
+            self._time_out()
         if self._ended:
             return
         self._check()
@@ -287,7 +350,9 @@ class Body:
 
     def _check(self) -> None:
         """Raise what is wrong with the body, as far as it has come."""
-        if self.limit is not None and self._taken > self.limit and not self._over:
+        if self._over:
+            raise RuntimeError("The request is over: its body cannot be read any more.")
+        if self.limit is not None and self._taken > self.limit:
             # The limit may be younger than another error.
             self._error = None
             self._fail(RequestEntityTooLarge())
@@ -302,7 +367,7 @@ class Body:
         if self._loop is None:
             # Only asyncio's servers start the next request from within receive.
             with anyio.fail_after(timeout):
-                self._note(await self._next_message())
+                self._note(await self._next_message(self._receive()))
         elif self._incoming is None and self.in_own_task:
             self._note(await outside(self._receive_here(timeout)))
         else:
@@ -314,17 +379,25 @@ class Body:
 
         Most are there already, so that there is no time to measure and nobody to wait with it.
         """
-        steps = self._next_message().__await__()
+        rest: t.Awaitable[Message]
         try:
+            steps = self._receive().__await__()
             command = steps.send(None)
         except StopIteration as stop:
-            message: Message = stop.value
-            return message
+            return t.cast("Message", stop.value)
+        except Exception as exc:
+            rest = self._no_message(exc)
+        else:
+            rest = self._next_message(go_on(steps, command))
+        self._fresh = False
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
             # A scope of anyio's could not begin now: it would be inside of one that receive began.
             async with asyncio.timeout(timeout):
-                return await go_on(steps, command)
+                return await rest
+        except TimeoutError:
+            self._time_out()
+            return _NOTHING
         finally:
             self._incoming = None
             if not incoming.done():
@@ -332,6 +405,7 @@ class Body:
 
     def _start_receiving(self) -> asyncio.Future[None]:
         """Have a task of its own take one message in, which nobody's cancellation can lose."""
+        self._fresh = False
         self._incoming = asyncio.get_running_loop().create_task(
             self._receive_one(), context=self._server_context.copy()
         )
@@ -339,23 +413,27 @@ class Body:
 
     async def _receive_one(self) -> None:
         try:
-            self._note(await self._next_message())
+            self._note(await self._next_message(self._receive()))
         finally:
             self._incoming = None
 
-    async def _next_message(self) -> Message:
+    async def _next_message(self, receiving: t.Awaitable[Message]) -> Message:
         try:
-            return await self._receive()
-        except OSError:
+            return await receiving
+        except Exception as exc:
+            return await self._no_message(exc)
+
+    async def _no_message(self, error: Exception) -> Message:
+        """Tell what it means that the server has failed to give a message."""
+        if isinstance(error, OSError):
             return {"type": "http.disconnect"}
-        except Exception:
-            # A server may object to being asked again after the end.
-            if not self._ended:
-                raise
-        # So it will not tell when the client leaves.
+        if not self._ended:
+            raise error
+        # It objects to being asked again after the end, and will not tell when the client leaves.
         return t.cast("Message", await anyio.sleep_forever())
 
     def _note(self, message: Message) -> None:
+        self._fresh = False
         if message["type"] == "http.disconnect":
             self.disconnected = True
             if not self._ended:
@@ -366,18 +444,22 @@ class Body:
         self._messages += 1
         chunk = message.get("body", b"")
         taken = self._taken = self._taken + len(chunk)
-        if self._error is None:
+        if self._error is None and not self._over:
             self._buffer += chunk
         if not message.get("more_body", False):
             self._ended = True
-            if self._length is not None and self._length != taken:
+            if self.length is not None and self.length != taken:
                 self._fail(BadRequest("The body does not have the length that was declared."))
 
     def _fail(self, error: Exception) -> None:
         """Make the body an error for good; the first one stays."""
+        self._fresh = False
         if self._error is None:
             self._error = error
         self._cut(len(self._buffer))
+
+    def _time_out(self) -> None:
+        self._fail(RequestTimeout(f"No byte of the body came for {self._timeout:g} seconds."))
 
     def _cut(self, size: int) -> bytes:
         """Take up to *size* bytes from the buffer."""

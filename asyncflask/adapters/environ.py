@@ -31,8 +31,10 @@ BODILESS_METHODS: t.Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a header announces one."""
 _CHUNK: t.Final = 64 * 1024
 
-# RFC 9110, section 8.6; with more digits it is no length of anything.
-is_length: t.Final = re.compile(r"[0-9]{1,100}").fullmatch
+MAX_LENGTH_DIGITS: t.Final = 100
+"""Digits of a Content-Length; with more it is no length of anything."""
+# RFC 9110, section 8.6.
+is_length: t.Final = re.compile(rf"[0-9]{{1,{MAX_LENGTH_DIGITS}}}").fullmatch
 
 CONNECTION: t.Final = "asyncflask.connection"
 """Key of environs of ASGI requests: a :class:`Connection`, for async code on their loop."""

@@ -28,6 +28,7 @@ from ..lanes import INLINE
 from ..lanes import IO
 from ..lanes import io_workers
 from ..lanes import Lane
+from ..lanes import outside
 from ..lanes import QueueFull
 from ..lanes import RETRY_AFTER
 from ..lanes import run_sync
@@ -522,7 +523,10 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
     else:
         if lane.threaded:
             await to_loop()
-        await request.load_body()
+        # Without overrides it is the driver alone that steps this coroutine.
+        receiving = None if ctx.app._overrides else request.receive_body()
+        if receiving is None or not request.take_body(await outside(receiving)):
+            await request.load_body()
 
 
 async def _load_body_before(awaitable: t.Any, ctx: RequestContext, lane: Lane) -> None:
