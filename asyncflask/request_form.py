@@ -43,7 +43,9 @@ class RequestForm(RequestHead):
     @property
     def max_content_length(self) -> int | None:
         """Bytes the body may have; ``MAX_CONTENT_LENGTH`` unless set for this request."""
-        return self._limit("_max_content_length", "MAX_CONTENT_LENGTH")
+        # Every request with a body asks for it.
+        own = self._max_content_length
+        return self._limit("_max_content_length", "MAX_CONTENT_LENGTH") if own is None else own
 
     @max_content_length.setter
     def max_content_length(self, value: int | None) -> None:

@@ -254,7 +254,7 @@ class RequestHead(TolerantRequest):
         raw, scope = self.raw_headers, self.scope
         if raw is None or scope is None or type(self).headers is not _headers:
             return
-        if len(scope.get("headers", ())) == len(raw) and b"".join(raw).islower():
+        if len(scope.get("headers", ())) == len(raw) and all(map(bytes.islower, raw)):
             self._single_headers = raw
 
     def has_header(self, name: bytes) -> bool:

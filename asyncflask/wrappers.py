@@ -38,9 +38,6 @@ from .lanes import runs_on_loop
 from .request_form import RequestForm
 from .responses import Response as Response
 
-if t.TYPE_CHECKING:
-    from starlette.types import Message
-
 PARSE_OFF_LOOP: t.Final = SMALL
 """Bytes above which a loaded body is parsed on a thread."""
 
@@ -149,24 +146,16 @@ class Request(RequestForm):
             else:
                 await run_sync(current_app._workers, self._parse_ahead)
 
-    def receive_body(self) -> t.Awaitable[Message] | None:
-        """Give what to await for the first message of the body; ``None`` if it is not so simple.
+    def load_at_once(self) -> t.Awaitable[bool] | None:
+        """Give what to await to have a small body loaded; ``None`` if it is not so simple.
 
-        What it gives is for :meth:`take_body`, and to be awaited by who drives the request alone,
-        outside of its Context.
+        It is to be awaited outside of the request's Context, by who drives the request, and gives
+        what ``_loaded`` is then. If that is false :meth:`load_body` loads it.
         """
         body = self.body
         if body is None or self._loaded or not self._reads_plainly:
             return None
-        limit = self._load_limit()
-        if limit is not None and (body.length or 0) > limit:
-            return None
-        return body.receive_first()
-
-    def take_body(self, message: Message) -> bool:
-        """Take in the first message of the body, and tell whether all of it is loaded with that."""
-        self._loaded = t.cast("Body", self.body).take_whole(message, self._load_limit())
-        return self._loaded
+        return body.load_at_once(self._load_limit())
 
     async def keep_body(self) -> None:
         """Take in what nobody has read, for a test that looks at the request after its end."""
@@ -297,24 +286,19 @@ class Request(RequestForm):
         :raises UnsupportedMediaType: (415) if the content type is not that of JSON.
         """
         if self._json_error is None:
-            if cache and self._is_plain_json() and self._cached_json[silent] is Ellipsis:
-                whole = self._rest_of_body()
-                if whole is not None:
-                    return self._read_json(whole, silent)
-            return super().get_json(force, silent, cache)
+            whole = self._rest_of_json() if cache and self._cached_json[silent] is Ellipsis else None
+            return super().get_json(force, silent, cache) if whole is None else self._read_json(whole, silent)
         if not isinstance(self._json_error, ValueError):
             # Not by a local name: its traceback, which has this frame, would hold the error itself.
             raise self._json_error
         return None if silent else self.on_json_loading_failed(self._json_error)
 
-    def _is_plain_json(self) -> bool:
-        """Tell whether nothing but the body is to be asked."""
-        single = self._single_headers
-        return (
-            self._reads_plainly
-            and single is not None
-            and single.get(b"content-type") == b"application/json"
-        )
+    def _rest_of_json(self) -> bytes | None:
+        """Give a body that says it is JSON and came as a whole, if nobody has looked at it."""
+        single, body = self._single_headers, self.body
+        if body is None or single is None or not self._reads_plainly:
+            return None
+        return body.take_rest() if single.get(b"content-type") == b"application/json" else None
 
     def _read_json(self, data: bytes, silent: bool) -> t.Any:
         """Read a body that says it is JSON, and keep it and what it says."""
@@ -373,9 +357,10 @@ class Request(RequestForm):
 
     def _load_limit(self) -> int | None:
         limit = self.max_content_length
-        context = _cv_app.get(None)
-        if limit is None and context is not None:
-            limit = context.app.config["MAX_BUFFERED_BODY"]
+        if limit is None:
+            context = _cv_app.get(None)
+            if context is not None:
+                limit = context.app.config["MAX_BUFFERED_BODY"]
         return limit
 
     # -- where the body is -----------------------------------------------------------------

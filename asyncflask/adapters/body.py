@@ -145,35 +145,48 @@ class Body:
             self._stream = BodyStream(self, blocking)
         return t.cast(t.IO[bytes], self._stream)
 
-    def receive_first(self) -> t.Awaitable[Message] | None:
-        """Give what to await for the first message; ``None`` if somebody has begun to read.
+    def load_at_once(self, limit: int | None) -> t.Awaitable[bool] | None:
+        """Give what to await to have a body loaded that comes as a single message.
 
-        Only in the task that drives the request, outside of the request's Context, for
-        :meth:`take_whole`.
-        """
-        return self._receive_here(self._timeout) if self._fresh else None
-
-    def take_whole(self, message: Message, limit: int | None) -> bool:
-        """Take in the first message, and tell whether it is a whole body, which is loaded then.
-
-        What it is instead, or what is wrong with it, :meth:`load` tells.
+        Only in the task that drives the request, and outside of the request's Context. Tells
+        whether the body is loaded; if not, :meth:`load` does it, and tells what is wrong with it.
 
         :param limit: bytes it may have.
+        :returns: ``None`` if it declares more than that, or somebody has begun to read.
         """
+        if not self._fresh or (limit is not None and (self.length or 0) > limit):
+            return None
+        self.limit = limit
+        return self._take_whole()
+
+    async def _take_whole(self) -> bool:
+        message = None
+        try:
+            steps = self._receive().__await__()
+            command = steps.send(None)
+        except StopIteration as stop:
+            message = stop.value
+        except Exception as exc:
+            rest = self._no_message(exc)
+        else:
+            rest = self._next_message(go_on(steps, command))
+        if message is None:
+            message = await self._wait_here(rest, self._timeout)
         data = message.get("body", b"")
         size = len(data)
+        limit = self.limit
         if (
             self._fresh
             and message["type"] == "http.request"
             and not message.get("more_body", False)
             and type(data) is bytes
-            and size == (size if self.length is None else self.length)
-            and size <= (SMALL if limit is None or limit > SMALL else limit)
+            and size <= SMALL
+            and (size == self.length or self.length is None)
+            and (limit is None or size <= limit)
         ):
             self._ended, self._fresh = True, False
-            self._whole, self.limit = data, limit
+            self._whole = data
             self.size = self._taken = size
-            self._messages = 1
             return True
         self._note(message)
         return False
@@ -389,6 +402,10 @@ class Body:
             rest = self._no_message(exc)
         else:
             rest = self._next_message(go_on(steps, command))
+        return await self._wait_here(rest, timeout)
+
+    async def _wait_here(self, rest: t.Awaitable[Message], timeout: float | None) -> Message:
+        """Wait for the rest of receiving a message, with all others who want one."""
         self._fresh = False
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:

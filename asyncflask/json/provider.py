@@ -255,6 +255,9 @@ def _loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
             return json.loads(s, **kwargs)
         if len(s) > pieces.LONG:
             return pieces.loads(s)
+        if type(s) is bytes and s[:1] in (b"{", b"[") and s[1:2] != b"\0":
+            # The encoding of anything else is guessed; in this one the parser has surrogates, too.
+            return pieces.loads_short(s.decode("utf-8", "surrogatepass"))
         return pieces.loads_short(s) if type(s) is str else json.loads(s)
     except RecursionError as error:
         # Callers take a ValueError for bad input; anything else would be a server error.

@@ -244,14 +244,29 @@ def dispatch(
         and rule.endpoint == plan.endpoint
         and request.routing_exception is None
         and request.method != "OPTIONS"
-        and request.body is None
         and request.scope is not None
         and not lane.threaded
         and not (plan.cancel_on_disconnect or app.config["CANCEL_ON_DISCONNECT"])
     ):
         # What the long way comes to, without a coroutine in between.
-        return plan.async_view(**request.view_args)  # type: ignore[no-any-return,arg-type]
+        if request.body is None:
+            return plan.async_view(**request.view_args)  # type: ignore[no-any-return,arg-type]
+        if plan.loads_body:
+            return _view_with_body(ctx, lane, plan.async_view)
     return _dispatch(app, ctx, lane)
+
+
+async def _view_with_body(
+    ctx: RequestContext, lane: Lane, view: t.Callable[..., t.Any]
+) -> t.Any:
+    request = ctx.request
+    # Without overrides it is the driver alone that steps this coroutine.
+    loading = None if ctx.app._overrides else request.load_at_once()
+    if loading is not None:
+        request._loaded = await outside(loading)
+    if not request._loaded:
+        await request.load_body()
+    return await view(**request.view_args)  # type: ignore[arg-type]
 
 
 async def _dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
@@ -524,8 +539,10 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
         if lane.threaded:
             await to_loop()
         # Without overrides it is the driver alone that steps this coroutine.
-        receiving = None if ctx.app._overrides else request.receive_body()
-        if receiving is None or not request.take_body(await outside(receiving)):
+        loading = None if ctx.app._overrides else request.load_at_once()
+        if loading is not None:
+            request._loaded = await outside(loading)
+        if not request._loaded:
             await request.load_body()
 
 
