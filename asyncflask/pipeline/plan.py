@@ -136,7 +136,7 @@ class Plan:
         self.loads_body = not self.streams_body and _may_run_on_loop(view)
         self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
         alone = not (self.preceded or self.cancel_on_disconnect)
-        self.plain_view = self.async_view if alone else None
+        self.plain_view = self.async_view if alone and self.loads_body else None
         entry = (*self.preprocessors, *self.before, *((self.view,) if self.view else ()))
         self.starts_on_thread = any(colour == SYNC for _, colour in entry)
         self._view = view

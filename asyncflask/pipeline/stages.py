@@ -89,7 +89,6 @@ async def handle(
                 response = await _step(app, ctx, lane, "full_dispatch_request", full_dispatch)
             elif (
                 ctx.plan.plain_view is None
-                or ctx.request.body is not None
                 or ctx.request.method == "OPTIONS"
                 or request_started.receivers
                 or lane.threaded
@@ -99,6 +98,8 @@ async def handle(
             else:
                 # What that comes to where nothing is before the view, without two more coroutines.
                 try:
+                    if ctx.request.body is not None:
+                        await _load_body(ctx, lane)
                     rv = await ctx.plan.plain_view(**ctx.request.view_args)  # type: ignore[arg-type]
                 except Exception as exc:
                     rv = await _recover(app, ctx, lane, exc)
@@ -244,29 +245,14 @@ def dispatch(
         and rule.endpoint == plan.endpoint
         and request.routing_exception is None
         and request.method != "OPTIONS"
+        and request.body is None
         and request.scope is not None
         and not lane.threaded
         and not (plan.cancel_on_disconnect or app.config["CANCEL_ON_DISCONNECT"])
     ):
         # What the long way comes to, without a coroutine in between.
-        if request.body is None:
-            return plan.async_view(**request.view_args)  # type: ignore[no-any-return,arg-type]
-        if plan.loads_body:
-            return _view_with_body(ctx, lane, plan.async_view)
+        return plan.async_view(**request.view_args)  # type: ignore[no-any-return,arg-type]
     return _dispatch(app, ctx, lane)
-
-
-async def _view_with_body(
-    ctx: RequestContext, lane: Lane, view: t.Callable[..., t.Any]
-) -> t.Any:
-    request = ctx.request
-    # Without overrides it is the driver alone that steps this coroutine.
-    loading = None if ctx.app._overrides else request.load_at_once()
-    if loading is not None:
-        request._loaded = await outside(loading)
-    if not request._loaded:
-        await request.load_body()
-    return await view(**request.view_args)  # type: ignore[arg-type]
 
 
 async def _dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
