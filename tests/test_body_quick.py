@@ -22,6 +22,8 @@ from asyncflask import Flask
 from asyncflask import Request
 from asyncflask import request
 from asyncflask.adapters.forms import _Decoder
+from asyncflask.adapters.forms import _IN_MEMORY as WHOLE
+from asyncflask.adapters.parts import find_parts
 from tests.bodies import add
 from tests.bodies import FORM
 from tests.bodies import nothing_left_behind
@@ -199,6 +201,118 @@ def test_a_boundary_is_found_where_werkzeug_finds_it(chunks: list[bytes], begun:
         chunks = [b"--x" + HEAD, *chunks, b"\r\n--x--"]
     found = [plain(event) for event in events(_Decoder(b"x"), chunks)]
     assert found == [plain(event) for event in events(MultipartDecoder(b"x"), chunks)]
+
+
+heads = st.sampled_from(
+    [
+        b'Content-Disposition: form-data; name="n"',
+        b'content-disposition:form-data; name="f"; filename="a b.txt"',
+        b'Content-Disposition: form-data; name="f"; filename=""',
+        b'Content-Disposition: form-data; name="%22"',
+        b'Content-Disposition: form-data; name="a\\"b"',
+        b"Content-Disposition: form-data; name*=utf-8''n; name=\"m\"",
+        b'Content-Disposition: form-data; name="\xc3\xa9"; filename="\xff"',
+        b'Content-Disposition: form-data; name="a;b"; filename="c; d=e"',
+        b"Content-Disposition: form-data; name=n",
+        b"Content-Disposition: form-data",
+        b'Content-Disposition: form-data; filename="n"',
+        b'CONTENT-DISPOSITION:  form-data; name=" n "\t',
+        b"Content-Type: text/plain; charset=iso-8859-1",
+        b"Content-Length: 5",
+        b"X: " + b"y" * 8200,
+        b" folded",
+        b"colonless",
+        b"",
+    ]
+)
+# Most are as they should be, or hardly any form were.
+breaks = st.sampled_from([*[b"\r\n"] * 60, b"\n", b"\r", b"", b"\n\r"])
+contents = st.lists(
+    st.sampled_from([b"a", b"\r\n", b"\n", b"\r", b"-", b"--x", b"\r\n--x", b"\xff", b"\xc3\xa9"]),
+    max_size=4,
+).map(b"".join)
+ends = st.sampled_from([*[b"--x--\r\n"] * 9, b"--x--", b"--x--tail", b"--x \r\n", b"--x", b"--xy--"])
+
+
+@st.composite
+def forms(draw: st.DrawFn) -> bytes:
+    """Write a multipart form, or nearly one."""
+    form = draw(st.sampled_from([*[b""] * 9, b"before\r\n", b"\r\n"]))
+    for lines, content in draw(
+        st.lists(st.tuples(st.lists(heads, min_size=1, max_size=2), contents), min_size=1, max_size=3)
+    ):
+        form += b"--x" + draw(breaks)
+        form += b"".join(line + draw(breaks) for line in lines)
+        form += draw(breaks) + content + draw(breaks)
+    return form + draw(ends)
+
+
+class Files(Request):
+    """Has a place of its own for files, as users may have."""
+
+    def _get_file_stream(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        self.asked = [*vars(self).get("asked", ()), (args, kwargs)]
+        return io.BytesIO()
+
+
+def read_multipart(stream: io.BytesIO, kind: type[Request], **limits: int | None) -> t.Any:
+    """Give all that comes of a form; one that is no ``BytesIO`` goes through the parser."""
+    app = Flask(__name__)
+    app.config.update(limits)
+    scope = scope_of("POST", headers=[("content-type", "multipart/form-data; boundary=x")])
+    made = kind.from_scope(scope)
+    made.stream = stream
+    with app.app_context():
+        try:
+            files = list(made.files.items(multi=True))
+        except HTTPException as error:
+            return type(error)
+        rest = made.stream.read()
+    found = [
+        (name, file.name, file.filename, list(file.headers), type(file.stream), file.read())
+        for name, file in files
+    ]
+    made.close()
+    fields = list(made.form.items(multi=True))
+    return fields, found, rest, vars(made).get("asked"), [file.closed for _, file in files]
+
+
+class Parsed(io.BytesIO):
+    """Is not known to have the whole form."""
+
+
+@given(
+    forms(),
+    st.sampled_from([Request, Files]),
+    st.sampled_from([None, 0, 1, 2]),
+    st.sampled_from([None, 30, 70, 500_000]),
+)
+def test_the_parts_of_a_whole_form_are_what_the_parser_finds(
+    form: bytes, kind: type[Request], parts: int | None, size: int | None
+) -> None:
+    limits = {"MAX_FORM_PARTS": parts, "MAX_FORM_MEMORY_SIZE": size}
+    expected = read_multipart(Parsed(form), kind, **limits)
+    assert read_multipart(io.BytesIO(form), kind, **limits) == expected
+
+
+def test_a_form_as_clients_write_it_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncflask.adapters.forms._Decoder", None)
+    form = b"--x" + HEAD + b"1\r\n--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a\""
+    form += b"\r\nContent-Type: text/plain\r\n\r\nfile\r\n--x--\r\n"
+    fields, files, *_ = read_multipart(io.BytesIO(form), Request)
+    assert fields == [("n", "1")]
+    assert [(name, filename, data) for name, _, filename, *_, data in files] == [("f", "a", b"file")]
+
+
+@pytest.mark.parametrize("size, whole", [(500 * 1024, True), (500 * 1024 + 1, False)])
+def test_a_form_whose_files_may_go_to_disk_is_parsed(size: int, whole: bool) -> None:
+    head, end = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n', b"\r\n--x--"
+    form = head + bytes(size - len(head) - len(end)) + end
+    limits = {"MAX_FORM_MEMORY_SIZE": None, "MAX_FORM_FILES": 0}
+    found = read_multipart(io.BytesIO(form), Request, **limits)
+    assert found == read_multipart(Parsed(form), Request, **limits)
+    assert (find_parts(form, b"x", None) is not None) and len(form) == size
+    assert (len(form) <= WHOLE) is whole
 
 
 # -- receiving ---------------------------------------------------------------------------------

@@ -22,13 +22,14 @@ from werkzeug.sansio.multipart import NeedData
 from werkzeug.sansio.multipart import State
 
 from ..tolerance import parse_query
+from .parts import find_parts
+from .parts import MAX_PART_HEADERS
+from .parts import Part
 
 MAX_FIELDS: t.Final = 10_000
 """Fields a form may have where no application says otherwise."""
 MAX_FILES: t.Final = 100
 """Files on disk a form may have where no application says otherwise."""
-MAX_PART_HEADERS: t.Final = 8 * 1024
-"""Bytes that the headers of a part of a multipart form may have."""
 _BLOCK: t.Final = 1024 * 1024
 """Bytes that are read at a time: they take longer than 5 ms to parse."""
 _CHUNK: t.Final = 64 * 1024
@@ -69,12 +70,31 @@ class FormParser(FormDataParser):
             raise ValueError("A multipart form has a 'boundary' in its Content-Type.")
         with contextlib.ExitStack() as opened:
             parts = _Parts(self, content_length, opened, self.max_form_files)
-            decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)
-            for event in _events(decoder, stream):
-                parts.take(event)
+            if not self._take_whole(stream, boundary, parts):
+                limit = self.max_form_memory_size
+                decoder = _Decoder(boundary, limit, max_parts=self.max_form_parts)
+                for event in _events(decoder, stream):
+                    parts.take(event)
             # Only if the form is whole does somebody get to see its files, and close them.
             opened.pop_all()
         return stream, self.cls(parts.fields), self.cls(parts.files)
+
+    def _take_whole(self, stream: t.IO[bytes], boundary: bytes, parts: _Parts) -> bool:
+        """Take in the parts of a form that is in memory, and tell whether it was so simple."""
+        if type(stream) is not io.BytesIO:
+            return False
+        start = stream.tell()
+        data = stream.read()
+        most = self.max_form_memory_size
+        # Within these nothing of it can be too large, whatever it is.
+        if len(data) <= _IN_MEMORY and (most is None or len(data) <= most):
+            found = find_parts(data, boundary, self.max_form_parts)
+            if found is not None:
+                for part in found:
+                    parts.take_whole(part, data)
+                return True
+        stream.seek(start)
+        return False
 
 
 def read_urlencoded(
@@ -195,6 +215,22 @@ class _Parts(MultiPartParser):
             self._part, self._room, self._size = event, None, 0
             self._content = self.start_file_streaming(event, self._length)
             self._opened.callback(self._content.close)
+
+    def take_whole(self, part: Part, data: bytes) -> None:
+        """Take in a part of a form that is within all limits.
+
+        :param data: the form.
+        """
+        name, filename, headers, start, end = part
+        if filename is None:
+            charset = self.get_part_charset(headers) if len(headers) > 1 else "utf-8"
+            self.fields.append((name, data[start:end].decode(charset, "replace")))
+            return
+        content = self.start_file_streaming(File(name, filename, headers), self._length)
+        self._opened.callback(content.close)
+        content.write(data[start:end])
+        content.seek(0)
+        self.files.append((name, FileStorage(content, filename, name, headers=headers)))
 
     def _take_data(self, event: Data) -> None:
         if isinstance(self._part, File):
