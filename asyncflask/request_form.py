@@ -88,7 +88,7 @@ class RequestForm(RequestHead):
     # -- what the headers say of the body ---------------------------------------------------
 
     @cached_property
-    def content_length(self) -> int | None:  # type: ignore[override]
+    def content_length(self) -> int | None:
         """The declared length of the body in bytes, ``None`` if it is not known."""
         if self.body is not None and self._single_headers is not None:
             # As it was read from there.

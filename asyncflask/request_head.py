@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import re
 import typing as t
 
 from werkzeug.datastructures import EnvironHeaders
@@ -233,7 +234,13 @@ class RequestHead(TolerantRequest):
 
     def _parse_content_type(self) -> None:
         if self._parsed_content_type is None:
-            self._parsed_content_type = parse_options_header(self.header(b"content-type") or "")
+            sent = self.header(b"content-type") or ""
+            found = _multipart(sent)
+            self._parsed_content_type = (
+                ("multipart/form-data", {"boundary": found[1]})
+                if found
+                else parse_options_header(sent)
+            )
 
     def header(self, name: bytes) -> str | None:
         """Give what :attr:`headers` has, without building them for a single one if possible.
@@ -294,6 +301,10 @@ class RequestHead(TolerantRequest):
 
 
 _headers: t.Final = RequestHead.headers
+# Without the characters that may stand for others.
+_multipart: t.Final = re.compile(
+    r"multipart/form-data; boundary=([\w!#$&'+\-.^`|~]+)", re.ASCII
+).fullmatch
 
 
 def _text_of(path: str) -> str:

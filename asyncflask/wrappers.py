@@ -356,12 +356,17 @@ class Request(RequestForm):
             raise BadRequest() from error
 
     def _load_limit(self) -> int | None:
-        limit = self.max_content_length
-        if limit is None:
-            context = _cv_app.get(None)
-            if context is not None:
-                limit = context.app.config["MAX_BUFFERED_BODY"]
-        return limit
+        context = _cv_app.get(None)
+        if context is None:
+            return self.max_content_length
+        config = context.app.config
+        if type(self).max_content_length is _max_content_length:
+            # What it would give, without the calls.
+            limit = self._max_content_length
+            limit = config["MAX_CONTENT_LENGTH"] if limit is None else limit
+        else:
+            limit = self.max_content_length
+        return config["MAX_BUFFERED_BODY"] if limit is None else limit
 
     # -- where the body is -----------------------------------------------------------------
 
@@ -464,6 +469,9 @@ class Request(RequestForm):
         # Under WSGI it is the client that is waited for, not a file.
         workers = current_app._workers if self.scope is None else io_workers()
         return await run_sync(workers, func, *args)
+
+
+_max_content_length: t.Final = Request.max_content_length
 
 
 async def _at_once(func: t.Callable[..., t.Any], *args: t.Any) -> t.Any:

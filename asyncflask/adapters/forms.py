@@ -221,12 +221,20 @@ class _Parts(MultiPartParser):
 
         :param data: the form.
         """
-        name, filename, headers, start, end = part
+        name, filename, headers, known, start, end = part
         if filename is None:
-            charset = self.get_part_charset(headers) if len(headers) > 1 else "utf-8"
+            charset = self.get_part_charset(headers) if "content-type" in known else "utf-8"
             self.fields.append((name, data[start:end].decode(charset, "replace")))
             return
-        content = self.start_file_streaming(File(name, filename, headers), self._length)
+        if "content-length" in known:
+            content = self.start_file_streaming(File(name, filename, headers), self._length)
+        else:
+            content = self.stream_factory(
+                total_content_length=self._length,
+                filename=filename,
+                content_type=known.get("content-type"),
+                content_length=0,
+            )
         self._opened.callback(content.close)
         content.write(data[start:end])
         content.seek(0)

@@ -26,6 +26,8 @@ class Part(t.NamedTuple):
     name: str
     filename: str | None
     headers: Headers
+    known: dict[str, str]
+    """What the headers have by their names in lower case; looking there costs what is not there."""
     start: int
     end: int
 
@@ -54,7 +56,7 @@ def _find_part(data: bytes, start: int, mark: bytes) -> Part | None:
     if end < blank + 4 or data[end : end + 2] != b"\r\n":
         return None
     headers = Headers()
-    disposition: str | None = None
+    known: dict[str, str] = {}
     try:
         lines = data[start:blank].decode().split("\r\n")
     except UnicodeDecodeError:
@@ -65,7 +67,6 @@ def _find_part(data: bytes, start: int, mark: bytes) -> Part | None:
         name, _, value = line.partition(":")
         name, value = name.strip(" \t"), value.strip(" \t")
         headers._list.append((name, value))
-        if disposition is None and name.lower() == "content-disposition":
-            disposition = value
-    found = None if disposition is None else _disposition(disposition)
-    return None if found is None else Part(found[1], found[2], headers, blank + 4, end)
+        known.setdefault(name.lower(), value)
+    found = _disposition(known.get("content-disposition", ""))
+    return None if found is None else Part(found[1], found[2], headers, known, blank + 4, end)
