@@ -286,8 +286,11 @@ class Request(RequestForm):
         :raises UnsupportedMediaType: (415) if the content type is not that of JSON.
         """
         if self._json_error is None:
-            whole = self._rest_of_json() if cache and self._cached_json[silent] is Ellipsis else None
-            return super().get_json(force, silent, cache) if whole is None else self._read_json(whole, silent)
+            if cache and self._cached_json[silent] is Ellipsis:
+                whole = self._rest_of_json()
+                if whole is not None:
+                    return self._read_json(whole, silent)
+            return super().get_json(force, silent, cache)
         if not isinstance(self._json_error, ValueError):
             # Not by a local name: its traceback, which has this frame, would hold the error itself.
             raise self._json_error

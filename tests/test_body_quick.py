@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import itertools
 import typing as t
+from urllib.parse import urlencode
 
 import anyio
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Event
 from werkzeug.sansio.multipart import MultipartDecoder
 from werkzeug.sansio.multipart import NeedData
@@ -21,14 +24,18 @@ from werkzeug.sansio.utils import get_content_length
 from asyncflask import Flask
 from asyncflask import Request
 from asyncflask import request
+from asyncflask.adapters.body import Body
 from asyncflask.adapters.forms import _Decoder
 from asyncflask.adapters.forms import _IN_MEMORY as WHOLE
 from asyncflask.adapters.parts import find_parts
+from asyncflask.json.provider import DefaultJSONProvider
 from tests.bodies import add
 from tests.bodies import FORM
 from tests.bodies import nothing_left_behind
+from tests.bodies import Watched
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
+from tests.kit.drive import LEAVE
 from tests.kit.drive import STALL
 from tests.test_environ import scope_of
 
@@ -231,7 +238,9 @@ contents = st.lists(
     st.sampled_from([b"a", b"\r\n", b"\n", b"\r", b"-", b"--x", b"\r\n--x", b"\xff", b"\xc3\xa9"]),
     max_size=4,
 ).map(b"".join)
-ends = st.sampled_from([*[b"--x--\r\n"] * 9, b"--x--", b"--x--tail", b"--x \r\n", b"--x", b"--xy--"])
+ends = st.sampled_from(
+    [*[b"--x--\r\n"] * 9, b"--x--", b"--x--tail", b"--x \r\n", b"--x", b"--xy--"]
+)
 
 
 @st.composite
@@ -239,7 +248,9 @@ def forms(draw: st.DrawFn) -> bytes:
     """Write a multipart form, or nearly one."""
     form = draw(st.sampled_from([*[b""] * 9, b"before\r\n", b"\r\n"]))
     for lines, content in draw(
-        st.lists(st.tuples(st.lists(heads, min_size=1, max_size=2), contents), min_size=1, max_size=3)
+        st.lists(
+            st.tuples(st.lists(heads, min_size=1, max_size=2), contents), min_size=1, max_size=3
+        )
     ):
         form += b"--x" + draw(breaks)
         form += b"".join(line + draw(breaks) for line in lines)
@@ -297,22 +308,197 @@ def test_the_parts_of_a_whole_form_are_what_the_parser_finds(
 
 def test_a_form_as_clients_write_it_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncflask.adapters.forms._Decoder", None)
-    form = b"--x" + HEAD + b"1\r\n--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a\""
+    form = b"--x" + HEAD + b'1\r\n--x\r\nContent-Disposition: form-data; name="f"; filename="a"'
     form += b"\r\nContent-Type: text/plain\r\n\r\nfile\r\n--x--\r\n"
     fields, files, *_ = read_multipart(io.BytesIO(form), Request)
     assert fields == [("n", "1")]
-    assert [(name, filename, data) for name, _, filename, *_, data in files] == [("f", "a", b"file")]
+    assert [(name, filename, data) for name, _, filename, *_, data in files] == [
+        ("f", "a", b"file")
+    ]
 
 
 @pytest.mark.parametrize("size, whole", [(500 * 1024, True), (500 * 1024 + 1, False)])
 def test_a_form_whose_files_may_go_to_disk_is_parsed(size: int, whole: bool) -> None:
-    head, end = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n', b"\r\n--x--"
+    head, end = (
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n',
+        b"\r\n--x--",
+    )
     form = head + bytes(size - len(head) - len(end)) + end
     limits = {"MAX_FORM_MEMORY_SIZE": None, "MAX_FORM_FILES": 0}
     found = read_multipart(io.BytesIO(form), Request, **limits)
     assert found == read_multipart(Parsed(form), Request, **limits)
     assert (find_parts(form, b"x", None) is not None) and len(form) == size
     assert (len(form) <= WHOLE) is whole
+
+
+# -- bodies that come as a single message ------------------------------------------------------
+
+
+def replace_stream() -> None:
+    request.stream = io.BytesIO(b"[2]")
+
+
+LOOKS: dict[str, t.Callable[[], t.Any]] = {
+    "json": lambda: request.json,
+    "get_json, silent": lambda: request.get_json(silent=True),
+    "get_json, forced": lambda: request.get_json(force=True),
+    "get_json, not kept": lambda: request.get_json(cache=False),
+    "get_data": lambda: request.get_data(),
+    "get_data, not kept": lambda: request.get_data(cache=False),
+    "get_data, as text": lambda: request.get_data(as_text=True),
+    "data": lambda: request.data,
+    "form": lambda: request.form,
+    "stream": lambda: request.stream.read(),
+    "stream, in part": lambda: request.stream.read(2),
+    "stream, from its start": lambda: (request.stream.seek(0), request.stream.read()),
+    "stream, replaced": replace_stream,
+    "input": lambda: request.environ["wsgi.input"].read(),
+    "length": lambda: request.content_length,
+    "limit": lambda: setattr(request, "max_content_length", 2),
+}
+
+
+def look(name: str) -> t.Any:
+    try:
+        return LOOKS[name]()
+    except HTTPException as error:
+        return type(error), error.description
+
+
+async def answers(body: t.Any, kind: type[Request], **options: t.Any) -> list[t.Any]:
+    """Have each two looks at a body, one after the other, and give what they find."""
+    app = Flask(__name__)
+    app.request_class = kind
+    app.config.update(options.pop("config", {}))
+    found: list[t.Any] = []
+
+    @app.post("/")
+    async def view() -> str:
+        found.append([look(request.args["a"]), look(request.args["b"]), look("get_data")])
+        return "ok"
+
+    for one, other in itertools.product(LOOKS, LOOKS):
+        path = "/?" + urlencode({"a": one, "b": other})
+        answer = await fetch(app, "POST", path, body=body, **options)
+        found.append(answer.status)
+    return found
+
+
+@pytest.mark.parametrize("content_type", [FORM, "application/json", "text/plain"])
+@pytest.mark.parametrize("body", [b'{"a": "\xc3\xa9"}', b"a=1&b=%C3%A9", b"\xff", b""])
+async def test_whoever_looks_at_a_body_finds_what_the_long_way_gives(
+    body: bytes, content_type: str
+) -> None:
+    headers = {"Content-Type": content_type}
+    expected = await answers(body, Own, headers=headers)
+    assert await answers(body, Request, headers=headers) == expected
+
+
+class Limited(Request):
+    """Has a limit of its own, which is plain data."""
+
+    max_content_length = 3  # type: ignore[assignment]
+
+
+class LimitedOwn(Limited, Own):
+    """The same, the long way."""
+
+
+@pytest.mark.parametrize("kinds", [(Request, Own), (Limited, LimitedOwn)])
+@pytest.mark.parametrize("config", [{}, {"MAX_CONTENT_LENGTH": 3}, {"MAX_BUFFERED_BODY": 3}])
+@pytest.mark.parametrize("length", [-1, None, 3, 5])
+@pytest.mark.parametrize(
+    "body", [b"a=1", b"a=12", [b"a=", b"1"], [b"a=1", b"2"], b"", [b"a", LEAVE]]
+)
+async def test_what_is_wrong_with_a_body_is_told_as_the_long_way_tells(
+    kinds: tuple[t.Any, t.Any], config: dict[str, int], length: int | None, body: t.Any
+) -> None:
+    found = []
+    for kind in kinds:
+        app = Flask(__name__)
+        app.request_class = kind
+        app.config.update(config)
+        add(app, "async", lambda: request.form["a"])
+        headers = {"Content-Type": FORM}
+        watched = Watched(app)
+        answer = await fetch(watched, "POST", body=body, headers=headers, length=length)
+        found.append((answer.status, answer.body, watched.calls))
+    assert found[0] == found[1]
+
+
+async def test_a_body_that_is_there_takes_no_way_through_a_buffer(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Body, "_note", None)
+    monkeypatch.setattr(Request, "load_body", None)
+    add(app, "async", lambda: request.form["a"])
+    answer = await fetch(app, "POST", body=b"a=1", headers={"Content-Type": FORM})
+    assert (answer.status, answer.body) == (200, b"1")
+
+
+async def test_two_tasks_wait_for_a_first_message_that_comes_late(app: Flask) -> None:
+    found: list[bytes] = []
+    tasks: list[asyncio.Task[None]] = []
+    kept: list[Request] = []
+
+    async def load() -> None:
+        await kept[0].load_body()
+        found.append(kept[0].get_data())
+
+    @app.before_request
+    async def begin() -> None:
+        kept.append(request._get_current_object())
+        tasks.append(asyncio.create_task(load()))
+
+    @app.post("/")
+    async def view() -> bytes:
+        await tasks[0]
+        return request.get_data()
+
+    async def late(receive: t.Any) -> t.Any:
+        await asyncio.sleep(0)
+        return await receive()
+
+    answer = await fetch(around(app, late), "POST", body=b"a=1")
+    assert (answer.body, found) == (b"a=1", [b"a=1"])
+
+
+async def test_after_its_end_a_request_has_no_body_to_be_read(app: Flask) -> None:
+    kept: list[Request] = []
+    add(app, "async", lambda: str(kept.append(request._get_current_object())))
+    await fetch(app, "POST", body=b"a=1", headers={"Content-Type": FORM})
+    for read in (kept[0].get_data, kept[0].stream.read):
+        with pytest.raises(ValueError, match="closed"):
+            read()
+
+
+async def test_a_json_module_of_ones_own_is_asked_once(app: Flask) -> None:
+    asked: list[t.Any] = []
+
+    class Provider(DefaultJSONProvider):
+        def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
+            asked.append(s)
+            raise ValueError(s)
+
+    app.json = Provider(app)
+    add(app, "async", lambda: str([request.get_json(silent=True) for _ in range(2)]))
+    headers = {"Content-Type": "application/json"}
+    answer = await fetch(app, "POST", body=b"{}", headers=headers)
+    assert (answer.body, asked) == (b"[None, None]", [b"{}"])
+
+
+TYPES = ("x", "-+_.'~", "x y", "x;a=b", '"x"', "x%22", "a*b", "\xe9", "", "x; a=b", "x ")
+
+
+@pytest.mark.parametrize("boundary", TYPES)
+def test_a_boundary_is_what_werkzeug_reads(boundary: str) -> None:
+    for kind in ("multipart/form-data; ", "multipart/form-data;", "Multipart/form-data; "):
+        sent = f"{kind}boundary={boundary}"
+        made = Request.from_scope(scope_of("POST", headers=[("content-type", sent)]))
+        assert (made.mimetype, made.mimetype_params) == (
+            parse_options_header(sent)[0].lower(),
+            parse_options_header(sent)[1],
+        )
 
 
 # -- receiving ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bare
 #: Python functions called for one trivial GET, in the package and its libraries together.
 BUDGET = 18
 #: The same for a POST of a small form, read by an async view.
-FORM_BUDGET = 86
+FORM_BUDGET = 60
 #: The same for a session that is read and written, with its cookie.
 SESSION_BUDGET = 78
 #: The same for a dict that is sent as JSON.

@@ -197,6 +197,33 @@ def test_bytes_may_be_in_any_utf(provider: DefaultJSONProvider, encoding: str) -
     assert provider.loads(data) == json.loads(data) == {"a": "\N{SNOWMAN}"}
 
 
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le")
+TEXTS = ("{}", "[]", "{", "[1", "", '{"a": "\N{SNOWMAN}"}', "[1] ", " [1]", "[1]]", '["\\ud800"]')
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("text", TEXTS)
+def test_bytes_are_decoded_as_json_decodes_them(
+    provider: DefaultJSONProvider, text: str, encoding: str
+) -> None:
+    def outcome(loads: t.Callable[[bytes], t.Any], data: bytes) -> t.Any:
+        try:
+            return loads(data)
+        except ValueError as error:
+            return type(error), str(error)
+
+    encoded = text.encode(encoding)
+    for data in (
+        encoded,
+        encoded[:1],
+        encoded[:2],
+        encoded[:3],
+        encoded + b"\xff",
+        b'["\xed\xa0\x80"]',
+    ):
+        assert outcome(provider.loads, data) == outcome(json.loads, data)
+
+
 def test_loads_takes_the_options_of_json(provider: DefaultJSONProvider) -> None:
     for loads in (provider.loads, json.loads):
         assert loads("[1.5]", parse_float=decimal.Decimal) == [decimal.Decimal("1.5")]

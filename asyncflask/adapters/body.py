@@ -95,9 +95,7 @@ class Body:
         self._task = server_task
         self._server_context = server_context
         # Asking for the running loop takes a call of the system in some versions of Python.
-        self._loop = (
-            asyncio._get_running_loop() if server_task is None else server_task.get_loop()
-        )
+        self._loop = asyncio._get_running_loop() if server_task is None else server_task.get_loop()
         self.length = length
         self._timeout = timeout
         self._buffer = bytearray()
@@ -160,18 +158,7 @@ class Body:
         return self._take_whole()
 
     async def _take_whole(self) -> bool:
-        message = None
-        try:
-            steps = self._receive().__await__()
-            command = steps.send(None)
-        except StopIteration as stop:
-            message = stop.value
-        except Exception as exc:
-            rest = self._no_message(exc)
-        else:
-            rest = self._next_message(go_on(steps, command))
-        if message is None:
-            message = await self._wait_here(rest, self._timeout)
+        message = await self._receive_here(self._timeout)
         data = message.get("body", b"")
         size = len(data)
         limit = self.limit
@@ -402,10 +389,7 @@ class Body:
             rest = self._no_message(exc)
         else:
             rest = self._next_message(go_on(steps, command))
-        return await self._wait_here(rest, timeout)
-
-    async def _wait_here(self, rest: t.Awaitable[Message], timeout: float | None) -> Message:
-        """Wait for the rest of receiving a message, with all others who want one."""
+        # All others who want a message wait for this one.
         self._fresh = False
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
