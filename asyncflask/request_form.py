@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.formparser import FormDataParser
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as RequestBase
@@ -137,11 +138,27 @@ class RequestForm(RequestHead):
         except ValueError:
             fields = []
         own = self.__dict__
-        own["form"] = self.parameter_storage_class(fields)
-        own["files"] = self.parameter_storage_class()
+        kind = self.parameter_storage_class
+        if kind is ImmutableMultiDict:
+            own["form"], own["files"] = _multi_dict(fields), ImmutableMultiDict()
+        else:
+            own["form"], own["files"] = kind(fields), kind()
         return True
 
     def _rest_of_body(self) -> bytes | None:
         """Give a body that came as a whole and that nobody has looked at, which is read then."""
         body = self.body
         return None if body is None else body.take_rest()
+
+
+def _multi_dict(fields: list[tuple[str, str]]) -> ImmutableMultiDict[str, str]:
+    """Make what calling the class does, which asks first what it was given."""
+    lists: dict[str, list[str]] = {}
+    for name, value in fields:
+        if name in lists:
+            lists[name].append(value)
+        else:
+            lists[name] = [value]
+    made: ImmutableMultiDict[str, str] = ImmutableMultiDict()
+    dict.update(made, lists)  # type: ignore[arg-type]
+    return made

@@ -71,8 +71,13 @@ def parse_query(query: str) -> list[tuple[str, str]]:
     """Parse a query or a urlencoded form; what stands for other bytes than UTF-8 stays encoded."""
     # What parse_qsl() does, without a look at every option of its for every field.
     fields = [field.partition("=") for field in query.replace("+", " ").split("&") if field]
-    if "%" not in query and query.isascii():
-        return [(name, value) for name, _, value in fields]
+    if query.isascii():
+        if "%" not in query:
+            return [(name, value) for name, _, value in fields]
+        return [
+            (_unquoted(name) if "%" in name else name, _unquoted(value) if "%" in value else value)
+            for name, _, value in fields
+        ]
     return [(_unquoted(name), _unquoted(value)) for name, _, value in fields]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import io
 import itertools
+import pickle
 import typing as t
 from urllib.parse import urlencode
 
@@ -13,6 +15,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
@@ -29,6 +32,7 @@ from asyncflask.adapters.forms import _Decoder
 from asyncflask.adapters.forms import _IN_MEMORY as WHOLE
 from asyncflask.adapters.parts import find_parts
 from asyncflask.json.provider import DefaultJSONProvider
+from asyncflask.request_form import _multi_dict
 from tests.bodies import add
 from tests.bodies import FORM
 from tests.bodies import nothing_left_behind
@@ -143,6 +147,15 @@ def test_a_form_is_read_as_the_parser_reads_it(
     scope = scope_of("POST", headers=[("content-type", content_type)])
     body = b"".join(parts)
     assert outcome(app, Request, scope, body) == outcome(app, Own, scope, body)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("123"))))
+def test_the_fields_of_a_form_are_a_multi_dict_like_any(fields: list[tuple[str, str]]) -> None:
+    made, expected = _multi_dict(fields), ImmutableMultiDict(fields)
+    assert made == expected
+    assert (type(made), hash(made)) == (type(expected), hash(expected))
+    assert list(made.items(multi=True)) == list(expected.items(multi=True))
+    assert pickle.loads(pickle.dumps(made)) == copy.copy(made) == made.copy() == expected
 
 
 JSON_TYPES = ("application/json", "Application/JSON", "application/json;a=b", "application/x+json")
