@@ -160,5 +160,5 @@ def _multi_dict(fields: list[tuple[str, str]]) -> ImmutableMultiDict[str, str]:
         else:
             lists[name] = [value]
     made: ImmutableMultiDict[str, str] = ImmutableMultiDict()
-    dict.update(made, lists)  # type: ignore[arg-type]
+    dict.update(made, lists)
     return made

@@ -149,8 +149,8 @@ class Request(RequestForm):
     def load_at_once(self) -> t.Awaitable[bool] | None:
         """Give what to await to have a small body loaded; ``None`` if it is not so simple.
 
-        It is to be awaited outside of the request's Context, by who drives the request, and gives
-        what ``_loaded`` is then. If that is false :meth:`load_body` loads it.
+        It is to be awaited outside of the request's Context, by who drives the request, and tells
+        whether the body is loaded; if it is not, :meth:`load_body` does it.
         """
         body = self.body
         if body is None or self._loaded or not self._reads_plainly:

@@ -526,9 +526,9 @@ async def _load_body(ctx: RequestContext, lane: Lane) -> None:
             await to_loop()
         # Without overrides it is the driver alone that steps this coroutine.
         loading = None if ctx.app._overrides else request.load_at_once()
-        if loading is not None:
-            request._loaded = await outside(loading)
-        if not request._loaded:
+        if loading is not None and await outside(loading):
+            request._loaded = True
+        else:
             await request.load_body()
 
 
