@@ -44,8 +44,9 @@ QUICK_ROUNDS = 2
 #: The client that checks every answer warms the servers up.
 WARM_CONNECTIONS = 8
 #: Where one answer takes longer than this, a turn is long enough for each connection to have one,
-#: up to a limit.
+#: up to so many usual turns, or to a limit.
 SLOW = 0.01
+LONGER_TURN = 5
 LONGEST_TURN = 1.5
 #: A turn without any answers is made anew, so many times as long, until that takes too long, too.
 LONGER = 3
@@ -141,7 +142,8 @@ def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
         return False
     seconds = time.perf_counter() - start
     if seconds > SLOW:
-        rival.turn = max(rival.turn, min(LONGEST_TURN, seconds * workload.connections))
+        longest = min(LONGER_TURN * rival.turn, LONGEST_TURN)
+        rival.turn = max(rival.turn, min(longest, seconds * workload.connections))
     return True
 
 

@@ -81,6 +81,9 @@ async def count_answers(port: int, workload: Workload, cookie: str, seconds: flo
         async with asyncio.timeout(LIMIT):
             for _ in range(workload.connections):
                 opened.append((await loop.create_connection(make, "127.0.0.1", port))[1])
+            # Not before: a server with slow answers would take ever longer to accept the next one.
+            for connection in opened:
+                connection.ask()
             either: list[asyncio.Future[t.Any]] = [broken]
             either.append(asyncio.gather(*(connection.first for connection in opened)))
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +131,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = t.cast(asyncio.Transport, transport)
-        self._ask()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -144,7 +146,7 @@ class Connection(asyncio.Protocol):
             self.times.append(time.perf_counter() - self._asked)
             if not self.first.done():
                 self.first.set_result(None)
-            self._ask()
+            self.ask()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is not None:
@@ -156,7 +158,8 @@ class Connection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Send the request, unless the connection is closed."""
         if self._transport is not None:
             self._asked = time.perf_counter()
             self._transport.write(self._request)

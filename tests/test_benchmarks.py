@@ -115,6 +115,8 @@ async def connect() -> tuple[Connection, Transport, asyncio.Future[None]]:
     broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     connection, transport = Connection(ASKED, b"ask", broken), Transport()
     connection.connection_made(transport)
+    assert not transport.written
+    connection.ask()
     return connection, transport, broken
 
 

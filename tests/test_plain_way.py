@@ -184,3 +184,11 @@ async def test_a_hook_that_comes_later_ends_the_short_way() -> None:
     assert (await fetch(app)).body == b"hook"
     app.before_request_funcs[None].clear()
     assert (await fetch(app)).body == b"text"
+
+
+async def test_after_the_first_request_nothing_is_set_up_any_more() -> None:
+    app = make(text)
+    assert not app._got_first_request
+    assert (await fetch(app)).body == b"text"
+    with pytest.raises(AssertionError, match="first request"):
+        app.before_request(before)

@@ -97,6 +97,8 @@ async def handle(
                 response = await full_dispatch(app, ctx, lane)
             else:
                 # What that comes to where nothing is before the view, without two more coroutines.
+                if not app._got_first_request:
+                    app._got_first_request = True
                 try:
                     if ctx.request.body is not None:
                         await _load_body(ctx, lane)
