@@ -346,9 +346,9 @@ class RequestContext(ContextBase):
         """Push as far as nothing has to be waited for, and tell whether that is all of it."""
         app = self.app
         app_ctx: AppContext | None = None
-        current = _cv_app.get(None)
         overrides = app._overrides
-        if current is None or current.app is not app or (self.isolated and not self._cv_tokens):
+        alone = self.isolated and not self._cv_tokens
+        if alone or (current := _cv_app.get(None)) is None or current.app is not app:
             app_ctx = app.app_context() if overrides else AppContext(app)
             app_ctx._cv_tokens = [*app_ctx._cv_tokens, (_cv_app.set(app_ctx), None)]
         if self._cv_tokens:

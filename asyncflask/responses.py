@@ -65,7 +65,7 @@ class Response(ResponseBase):
         own = {name for base in cls.__mro__ if base not in Response.__mro__ for name in vars(base)}
         cls._plain_headers = not own & _READ_BY_HEADERS
         cls._closes = "close" in own
-        cls._quick = cls._plain_headers and not own & _SET_BY_INIT
+        cls._quick = cls._plain_headers and not (cls._closes or own & _SET_BY_INIT)
 
     def __init__(
         self,
@@ -92,6 +92,8 @@ class Response(ResponseBase):
             self.response = [body]
             self.direct_passthrough = direct_passthrough
             self._on_close = []
+            # Asked for at each response, and looked for in the class in vain otherwise.
+            self.background = None
         else:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
 

@@ -40,6 +40,8 @@ if t.TYPE_CHECKING:
     from ..wrappers import Request
     from .body import Body
 
+_NO_ENVIRON: t.Any = None
+
 
 async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request.
@@ -70,7 +72,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     if app._overrides and "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
     else:
-        ctx = RequestContext(app, {}, request)
+        ctx = RequestContext(app, _NO_ENVIRON, request)
     if "wsgi_environ" in scope:
         _take_over(ctx, scope["wsgi_environ"])
     else:
@@ -78,13 +80,13 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         ctx.isolated = True
     app._under_way.add(driver)
     try:
-        coro = driver.coro = stages.handle(app, ctx, driver)
+        coro = stages.handle(app, ctx, driver)
         try:
             command = driver.context.run(coro.send, None)
         except StopIteration as stop:
             response = stop.value
         else:
-            response = await driver.go_on(command)
+            response = await driver.drive(coro).go_on(command)
         ctx.response = None
         if driver.keep:
             ctx.lane, driver.task = driver, current_task()
@@ -117,15 +119,17 @@ def _messages_of(response: Response, request: Request) -> tuple[Message, Message
         or type(body[0]) is not bytes
         or response.direct_passthrough
         or response._on_close
-        or response._closes
         or response.background is not None
     ):
         return None
     method = request.scope["method"]  # type: ignore[index]
-    # A class that it was made one of later may have a say in the headers.
-    untouched = response._untouched if response._quick else None
+    untouched = response._untouched
     try:
-        if untouched is not None and response._status == OK and method != "HEAD":
+        # A class that it was made one of later may have a say in the headers.
+        if untouched is None or not response._quick or response._status != OK or method == "HEAD":
+            if response._closes:
+                return None
+        else:
             content_type, length = untouched
             if length == len(body[0]):
                 # What encode() gives when it has made the headers, and whole_messages() of them.
