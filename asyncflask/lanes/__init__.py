@@ -28,6 +28,7 @@ from .production import Piece as Piece
 from .production import Production as Production
 from .production import ReaderGone as ReaderGone
 from .stage import call as call
+from .stage import call_at_once as call_at_once
 from .stage import call_on_thread as call_on_thread
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once

@@ -10,6 +10,7 @@ import anyio
 
 from .colours import ASYNC
 from .colours import INLINE
+from .colours import SYNC
 from .workers import QueueFull
 
 T = t.TypeVar("T")
@@ -162,11 +163,24 @@ async def _call(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
     if colour != INLINE and not lane.threaded:
         await to_thread()
     value = func(*args)
-    if hasattr(value, "__await__"):
-        if lane.threaded:
-            await to_loop()
-        value = await value
-    return value
+    return await _await_on_loop(lane, value) if hasattr(value, "__await__") else value
+
+
+async def _await_on_loop(lane: Lane, value: t.Awaitable[T]) -> T:
+    if lane.threaded:
+        await to_loop()
+    return await value
+
+
+def call_at_once(lane: Lane, stage: Stage, *args: t.Any) -> t.Any:
+    """Call a sync stage for which the pipeline is on its thread, and give its value.
+
+    :returns: for any other stage, and for a value to be awaited, what to await.
+    """
+    if stage[1] != SYNC or not lane.threaded:
+        return call(lane, stage, *args)
+    value = stage[0](*args)
+    return _await_on_loop(lane, value) if hasattr(value, "__await__") else value
 
 
 async def call_on_thread(func: t.Callable[..., T], *args: t.Any) -> T:

@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..helpers import release_streams
 from ..lanes import ASYNC
 from ..lanes import call
+from ..lanes import call_at_once
 from ..lanes import cancelled_once
 from ..lanes import INLINE
 from ..lanes import IO
@@ -226,9 +227,10 @@ async def preprocess(app: Flask, ctx: RequestContext, lane: Lane) -> t.Any:
     for stage in plan.preprocessors:
         await call(lane, stage, request.endpoint, request.view_args)
     for stage in plan.before:
-        # What call() would give, without the call.
-        quick = stage[1] == ASYNC and not lane.threaded
-        rv = await (stage[0]() if quick else call(lane, stage))
+        # What call() would give, without the call, or without a coroutine.
+        rv = stage[0]() if stage[1] == ASYNC and not lane.threaded else call_at_once(lane, stage)
+        if rv is not None and hasattr(rv, "__await__"):
+            rv = await rv
         if rv is not None:
             return rv
     return None
@@ -322,8 +324,11 @@ async def process_response(
         stage = stage_of(app, func)
         response = await call(lane, stage, response)
     for stage in ctx.plan.after:
-        quick = stage[1] == ASYNC and not lane.threaded
-        response = await (stage[0](response) if quick else call(lane, stage, response))
+        if stage[1] == ASYNC and not lane.threaded:
+            response = await stage[0](response)
+        else:
+            made = call_at_once(lane, stage, response)
+            response = await made if hasattr(made, "__await__") else made
     if response is None:
         raise TypeError(
             f"An after_request function of {ctx.request.endpoint!r} returned None: it must return"
