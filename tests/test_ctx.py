@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import operator
+import sys
 import threading
 import types
 import typing as t
@@ -26,6 +27,7 @@ from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
 from asyncflask import url_for
+from asyncflask.context_base import NOT_PUSHED
 
 each_transport = pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 both_packages = pytest.mark.parametrize("f", [flask, asyncflask], ids=["flask", "asyncflask"])
@@ -462,6 +464,28 @@ def test_a_sync_function_is_copied_for_a_thread_by_an_async_view(
             return await loop.run_in_executor(pool, work)
 
     assert app.test_client(transport=transport).get("/path").text == "/path"
+
+
+@pytest.mark.parametrize("kind", ["application", "copied"])
+def test_many_threads_enter_a_context_at_the_same_time(app: Flask, kind: str) -> None:
+    ctx = app.app_context()
+    with app.test_request_context("/path"):
+        copied = copy_current_request_context(lambda: request.path)
+
+    def enter() -> str:
+        with ctx:
+            return current_app.name
+
+    work, expected = (enter, "app") if kind == "application" else (copied, "/path")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda number: work(), range(4000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert set(found) == {expected}
+    assert NOT_PUSHED == [] == ctx._cv_tokens
 
 
 @each_transport
