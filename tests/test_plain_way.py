@@ -19,6 +19,7 @@ from asyncflask import redirect
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
+from asyncflask import stream_with_context
 from asyncflask.lanes import QueueFull
 from asyncflask.sessions import SecureCookieSessionInterface
 from asyncflask.signals import appcontext_pushed
@@ -171,6 +172,19 @@ async def test_the_short_way_comes_to_what_the_long_one_does(
     assert headers[0] == headers[1]
 
 
+@pytest.mark.parametrize("path", ["/given", "/"])
+async def test_what_a_view_allows_is_told_for_it(path: str) -> None:
+    app = make(text)
+    app.get("/given")(text)
+    answer = await fetch(app, "OPTIONS", path)
+    allowed = set((answer.header("allow") or "").split(", "))
+    if path == "/given":
+        assert (answer.body, allowed) == (b"", {"GET", "HEAD", "OPTIONS"})
+    else:
+        # It answers that itself.
+        assert (answer.body, allowed) == (b"text", {""})
+
+
 @pytest.mark.parametrize("signal", [request_started, request_finished])
 async def test_who_listens_hears_of_a_view_with_nothing_around_it(signal: t.Any) -> None:
     app = make(text)
@@ -249,3 +263,26 @@ async def test_a_request_that_is_over_is_freed_at_once(view: t.Any, hooked: bool
         assert [ref() for ref in seen] == [None]
     finally:
         gc.enable()
+
+
+async def test_a_request_whose_view_failed_does_not_wait_for_its_stream() -> None:
+    made: list[t.Any] = []
+    seen: list[str] = []
+
+    async def fail() -> t.Any:
+        @stream_with_context
+        async def stream() -> t.AsyncIterator[str]:
+            yield ""
+
+        made.append(stream())
+        raise KeyError("no stream")
+
+    app = make(fail)
+
+    @app.teardown_request
+    async def note(error: BaseException | None) -> None:
+        seen.append("torn down")
+
+    assert (await fetch(app)).status == 400
+    assert seen == ["torn down"]
+    await made[0].aclose()

@@ -558,3 +558,26 @@ def test_a_request_context_of_ones_own_has_its_own_session() -> None:
         session = asyncflask.session
         session["b"] = session.get("a")
         assert ("b" in session, session["b"]) == (True, 1)
+
+
+@pytest.mark.parametrize("given", ["Accept", "Cookie", "Accept, Cookie", "cookie"])
+def test_what_a_response_varies_by_is_kept(given: str) -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        app = make(side)
+
+        @app.after_request
+        def vary(response: t.Any) -> t.Any:
+            response.headers["Vary"] = given
+            return response
+
+        results.append(visit(app))
+    assert results[0] == results[1]
+
+
+def test_any_class_may_be_that_of_null_sessions() -> None:
+    for side in (OURS, FLASKS):
+        app = make(side)
+        app.session_interface.null_session_class = app.session_interface.session_class
+        # What is null is not saved.
+        assert visit(app)[2] == []
