@@ -319,6 +319,17 @@ def test_a_key_may_come_from_elsewhere() -> None:
     assert results[0] == results[1]
 
 
+def test_applications_that_share_a_config_may_have_other_keys() -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        own = {"secret_key": property(lambda self: "other", lambda *args: None)}
+        one, other = make(side), make(side, type("Own", (side.module.Flask,), own))
+        other.config, other.session_interface = one.config, one.session_interface
+        results.append([visit(one), visit(other), visit(one)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+
+
 def test_a_config_class_of_ones_own_is_asked() -> None:
     results = []
     for side in (OURS, FLASKS):
