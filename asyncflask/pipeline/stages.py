@@ -108,6 +108,8 @@ async def handle(
                 except Exception as exc:
                     rv = await _recover(app, ctx, lane, exc)
                 made = respond(app, ctx, lane, rv)
+                # A response that a hook replaces is not to outlive the request's context.
+                rv = None
                 response = made if isinstance(made, BaseResponse) else await made
         except BaseException as exc:
             release_streams(ctx)
