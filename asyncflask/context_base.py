@@ -21,7 +21,7 @@ Entry: t.TypeAlias = "tuple[Token[t.Any], AppContext | None]"
 """A push: how to undo it, and the application context that was pushed along with it."""
 
 NOT_PUSHED: t.Final[list[Entry]] = []
-"""What contexts share before they are pushed, and after; never changed in place."""
+"""What contexts share before they are pushed; never changed in place."""
 
 _sentinel: t.Any = object()
 
@@ -34,12 +34,14 @@ def reset_last(var: ContextVar[t.Any], entries: list[Entry]) -> AppContext | Non
 
     :returns: the application context that was pushed along with it.
     """
-    for index in range(len(entries) - 1, -1, -1):
+    for entry in reversed(entries.copy()):
         try:
-            var.reset(entries[index][0])
-        except ValueError:
+            var.reset(entry[0])
+        except (ValueError, RuntimeError):
+            # Pushed in another one, or being popped there by another thread.
             continue
-        return entries.pop(index)[1]
+        entries.remove(entry)
+        return entry[1]
     # Popped elsewhere, by the garbage collector for one: there is nothing to reset here.
     return entries.pop()[1]
 

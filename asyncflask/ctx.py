@@ -180,7 +180,12 @@ class AppContext(ContextBase):
         self._url_adapter = value
 
     async def _push(self, lane: Lane) -> None:
-        self._cv_tokens = [*self._cv_tokens, (_cv_app.set(self), None)]
+        entry = (_cv_app.set(self), None)
+        # Without a call in between, for threads that push the same context.
+        if self._cv_tokens is NOT_PUSHED:
+            self._cv_tokens = [entry]
+        else:
+            self._cv_tokens.append(entry)
         if appcontext_pushed.receivers:
             await send_signal(lane, appcontext_pushed, self.app)
 
@@ -351,10 +356,12 @@ class RequestContext(ContextBase):
         if alone or (current := _cv_app.get(None)) is None or current.app is not app:
             app_ctx = app.app_context() if overrides else AppContext(app)
             app_ctx._cv_tokens = [*app_ctx._cv_tokens, (_cv_app.set(app_ctx), None)]
-        if self._cv_tokens:
-            self._cv_tokens.append((_cv_request.set(self), app_ctx))
+        entry = (_cv_request.set(self), app_ctx)
+        # Without a call in between, for threads that push the same context.
+        if self._cv_tokens is NOT_PUSHED:
+            self._cv_tokens = [entry]
         else:
-            self._cv_tokens = [(_cv_request.set(self), app_ctx)]
+            self._cv_tokens.append(entry)
         if overrides or appcontext_pushed.receivers:
             return False
         if self._stored_session is None:
@@ -459,10 +466,11 @@ class RequestContext(ContextBase):
         except ValueError:
             # It was pushed in another Context.
             return False
-        self._cv_tokens = NOT_PUSHED
+        # Its place is still the first: what another thread has pushed meanwhile comes after it.
+        del tokens[0]
         if app_ctx is not None:
             _cv_app.reset(app_ctx._cv_tokens[0][0])
-            app_ctx._cv_tokens = NOT_PUSHED
+            del app_ctx._cv_tokens[0]
         if request._closes or request.scope is None:
             request.forget_environ()
         return True

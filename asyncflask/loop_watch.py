@@ -28,6 +28,8 @@ END: t.Final = 1.0
 
 _HERE: t.Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ADAPTERS: t.Final = os.path.join(_HERE, "adapters", "")
+_BESIDE_VIEWS: t.Final = (os.path.join(_HERE, "pipeline", ""), os.path.join(_HERE, "ctx.py"))
+"""What the functions that call a view call before it and after it."""
 _LIBRARY: t.Final = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib"))
 _LOOP_FILES: t.Final = {
     os.path.join(os.path.dirname(asyncio.__file__), name)
@@ -90,20 +92,25 @@ def _stage_in(frames: list[FrameType]) -> tuple[int, str] | None:
         inner = range(index + 1, len(frames))
         outside = (at for at in inner if not frames[at].f_code.co_filename.startswith(_HERE))
         start = next(outside, None)
-        if kind is not None and start is not None:
-            func = _stage_of(kind, frames[index].f_locals)
-            if func is not None:
-                return start, f"the {kind} {_name_of(func)}"
+        if kind is None or start is None:
+            continue
+        if kind == "view" and frames[index + 1].f_code.co_filename.startswith(_BESIDE_VIEWS):
+            continue
+        stage = _stage_of(kind, frames[index].f_locals)
+        if stage is not None:
+            return start, f"the {kind} {_name_of(stage[0])}"
     return None
 
 
-def _stage_of(kind: str, values: t.Mapping[str, t.Any]) -> t.Callable[..., t.Any] | None:
+def _stage_of(kind: str, values: t.Mapping[str, t.Any]) -> tuple[t.Any, ...] | None:
     """Give the view or hook that a function of the package calls, from its variables."""
-    if kind == "hook":
-        stage = values.get("stage")
-    else:
-        stage = values["ctx"].plan.view if "ctx" in values else (values["view"], 0)
-    return None if stage is None else stage[0]
+    if kind == "view":
+        return values["ctx"].plan.view if "ctx" in values else (values["view"],)
+    if "stage" in values:
+        return values["stage"]  # type: ignore[no-any-return]
+    # A request's only teardown function is called by its context.
+    plan = getattr(values.get("self"), "plan", None)
+    return plan.teardown[0] if plan is not None and len(plan.teardown) == 1 else None
 
 
 def _own_code_in(frames: list[FrameType]) -> tuple[int, str] | None:

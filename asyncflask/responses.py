@@ -210,6 +210,7 @@ _SET_BY_INIT: t.Final = frozenset(
     {
         "__init__",
         "automatically_set_content_length",
+        "background",
         "data",
         "default_status",
         "headers",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import operator
 import typing as t
+from datetime import timedelta
 
 from werkzeug.datastructures import ImmutableMultiDict
 
-from .config import Config
 from .config import ConfigAttribute
 from .cookies import around_date
 from .cookies import expiry
@@ -44,10 +44,14 @@ _METHODS: t.Final = (
 )
 """Methods of an interface whose results are kept, where nobody has others of these names."""
 
-code_of: t.Final = operator.attrgetter(
-    *_METHODS, "salt", "serializer", "key_derivation", "digest_method"
-)
+_SIGNED_WITH: t.Final = ("salt", "serializer", "key_derivation", "digest_method")
+
+code_of: t.Final = operator.attrgetter(*_METHODS, *_SIGNED_WITH)
 """Gives what an interface's class has that says how the cookie looks."""
+
+
+_LASTING: t.Final = frozenset({str, bytes, bool, int, timedelta, type(None)})
+"""Types of settings that stay as they are till others are set; a proxy has another one."""
 
 
 class SessionCookie:
@@ -120,8 +124,6 @@ class Kept(t.NamedTuple):
 
     app_class: type[Flask]
     code: tuple[t.Any, ...]
-    fallbacks: list[t.Any] | None
-    """The keys that verify; a list that somebody may change in place."""
     cookie: SessionCookie | None
 
 
@@ -130,27 +132,43 @@ def keep(interface: SecureCookieSessionInterface, app: Flask, stock: tuple[t.Any
 
     :param stock: what :func:`code_of` gives where nobody has overridden anything.
     """
-    code = code_of(type(interface))
-    fallbacks = cookie = None
+    cls = type(interface)
+    code = code_of(cls)
+    cookie = None
     if (
         code[: len(_METHODS)] == stock[: len(_METHODS)]
         and vars(interface).keys().isdisjoint(_METHODS)
-        and not any(isinstance(value, property) for value in code)
+        and not any(_is_computed(cls, name) for name in _SIGNED_WITH)
         and _is_configured(app)
     ):
-        fallbacks = fallbacks_of(app.config)
         try:
             cookie = _new_cookie(interface, app)
         except Exception:
             # Settings that cannot be used: the long way finds out when it comes to it.
             cookie = None
-    return Kept(type(app), code, fallbacks, cookie)
+    return Kept(type(app), code, cookie)
+
+
+def _is_computed(cls: type, name: str) -> bool:
+    """Tell whether an attribute may have another value each time."""
+    kind = type(inspect.getattr_static(cls, name))
+    return hasattr(kind, "__get__") and kind is not staticmethod
 
 
 def _new_cookie(interface: SecureCookieSessionInterface, app: Flask) -> SessionCookie | None:
     settings = interface._signing_settings(app)
     name = interface.get_cookie_name(app)
-    around = _attributes_around(name, interface._cookie_options(app))
+    options = interface._cookie_options(app)
+    given = (
+        name,
+        app.config["PERMANENT_SESSION_LIFETIME"],
+        interface.salt,
+        interface.key_derivation,
+        *options.values(),
+    )
+    if not _LASTING.issuperset(map(type, given)):
+        return None
+    around = _attributes_around(name, options)
     signing = None if settings is None else make_serializer(*settings).signing()
     if signing is None or around is None:
         return None
@@ -187,20 +205,13 @@ def _attributes_around(name: str, options: dict[str, t.Any]) -> tuple[str, str] 
     return around_date(*attributes) if text is not None and text.isprintable() else None
 
 
-def fallbacks_of(config: Config) -> list[t.Any] | None:
-    """Give a copy of ``SECRET_KEY_FALLBACKS``, ``None`` without any."""
-    fallbacks = config["SECRET_KEY_FALLBACKS"]
-    return None if fallbacks is None else [*fallbacks]
-
-
 def _is_configured(app: Flask) -> bool:
     """Tell whether it is the configuration, and nothing but that, which says what is signed."""
     config = app.config
     if config._state is None:
         # Of a copy, which is like other copies.
         return False
-    key, fallbacks = config["SECRET_KEY"], config["SECRET_KEY_FALLBACKS"]
-    if not isinstance(key, (str, bytes)) or not isinstance(fallbacks, (list, tuple, type(None))):
+    if type(config["SECRET_KEY"]) not in _LASTING:
         return False
     for name, key in _ATTRIBUTES.items():
         attribute = inspect.getattr_static(type(app), name)

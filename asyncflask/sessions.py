@@ -23,7 +23,6 @@ from .lanes import inline
 from .lanes import SYNC
 from .response_headers import Headers
 from .session_cookie import code_of
-from .session_cookie import fallbacks_of
 from .session_cookie import keep
 from .session_cookie import Kept
 from .session_cookie import make_serializer
@@ -312,10 +311,11 @@ class SecureCookieSessionInterface(SessionInterface):
         if not key:
             return None
         fallbacks = app.config["SECRET_KEY_FALLBACKS"]
+        # The last key is the one that signs.
+        keys = (*fallbacks, key) if fallbacks else (key,)
         return (
-            # The last key is the one that signs.
-            (*fallbacks, key) if fallbacks else (key,),
-            self.salt,
+            tuple([_as_it_is_now(key) for key in keys]),
+            _as_it_is_now(self.salt),
             self.serializer,
             self.key_derivation,
             self.digest_method,
@@ -422,12 +422,7 @@ class SecureCookieSessionInterface(SessionInterface):
             # The interface that an application has by default is that of all the others, too.
             holder = self._kept = {}
         kept = holder.get(state)
-        if (
-            kept is None
-            or kept.app_class is not type(app)
-            or kept.code != code_of(type(self))
-            or (kept.fallbacks is not None and kept.fallbacks != fallbacks_of(config))
-        ):
+        if kept is None or kept.app_class is not type(app) or kept.code != code_of(type(self)):
             kept = holder[state] = keep(self, app, _STOCK)
         return kept.cookie
 
@@ -435,6 +430,15 @@ class SecureCookieSessionInterface(SessionInterface):
 _KEPT: t.Final = frozenset({"_signing", "_kept"})
 _MAX_KEPT: t.Final = 32
 _STOCK: t.Final = code_of(SecureCookieSessionInterface)
+
+
+def _as_it_is_now(secret: t.Any) -> t.Any:
+    """Give a key or a salt; of a proxy, which stays equal to itself, what it stands for."""
+    if type(secret) is str or type(secret) is bytes:
+        return secret
+    if isinstance(secret, str):
+        return secret.encode()
+    return bytes(secret) if isinstance(secret, bytes) else secret
 
 
 def _vary_by_cookie(response: Response) -> None:

@@ -133,14 +133,16 @@ async def _tear_down(
 ) -> None:
     """Run every teardown, whatever the others do, and raise what went wrong at the end."""
     errors: list[BaseException] = []
+    args: tuple[t.Any, ...] = (exc,)
     if signal.receivers:
         # They take it by its name.
         receivers = _receivers(signal, app)
-        named = [(lambda exc, take=take: take(exc=exc), colour) for take, colour in receivers]
-        stages = [*stages, *named]
+        named = [(functools.partial(take, exc=exc), colour) for take, colour in receivers]
+        stages = [*((functools.partial(func, exc), colour) for func, colour in stages), *named]
+        args = ()
     for stage in stages:
         try:
-            await call_to_end(lane, stage, exc)
+            await call_to_end(lane, stage, *args)
         except BaseException as error:
             errors.append(error)
     try:

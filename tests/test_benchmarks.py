@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import socket
 from pathlib import Path
@@ -26,6 +27,7 @@ from benchmarks.figures import Figures
 from benchmarks.figures import Key
 from benchmarks.figures import quartiles
 from benchmarks.load import Connection
+from benchmarks.load import count_answers
 from benchmarks.load import make_load
 from benchmarks.load import percentiles
 from benchmarks.machine import in_words
@@ -170,6 +172,24 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionError):
         make_load(port, ASKED, "", 0.1)
+
+
+async def test_every_connection_is_asked() -> None:
+    asked: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(asked)
+        asked.append(0)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                asked[number] += 1
+                writer.write(ANSWER)
+        writer.close()
+
+    workload = dataclasses.replace(ASKED, connections=3)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        load = await count_answers(server.sockets[0].getsockname()[1], workload, "", 0.05)
+    assert load.answers > 3 and len(asked) == 3 and min(asked) > 0
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import operator
+import sys
 import threading
 import types
 import typing as t
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 import flask
 import pytest
 from werkzeug.local import LocalProxy as WerkzeugProxy
+from werkzeug.test import create_environ
 
 import asyncflask
 from asyncflask import after_this_request
@@ -26,6 +28,10 @@ from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
 from asyncflask import url_for
+from asyncflask.context_base import NOT_PUSHED
+from asyncflask.ctx import RequestContext
+from asyncflask.globals import request_ctx
+from tests.kit.drive import fetch
 
 each_transport = pytest.mark.parametrize("transport", ["wsgi", "asgi"])
 both_packages = pytest.mark.parametrize("f", [flask, asyncflask], ids=["flask", "asyncflask"])
@@ -462,6 +468,48 @@ def test_a_sync_function_is_copied_for_a_thread_by_an_async_view(
             return await loop.run_in_executor(pool, work)
 
     assert app.test_client(transport=transport).get("/path").text == "/path"
+
+
+@pytest.mark.anyio
+async def test_a_request_that_is_entered_again_has_the_same_g(app: Flask) -> None:
+    @app.get("/")
+    async def view() -> str:
+        g.value = "kept"
+        async with request_ctx._get_current_object():  # type: ignore[attr-defined]
+            return t.cast(str, g.value)
+
+    assert (await fetch(app)).body == b"kept"
+
+
+def test_a_context_class_may_match_in_its_own_way(app: Flask) -> None:
+    class Own(RequestContext):
+        def match_request(self) -> None:
+            self.request.view_args = {"own": True}
+
+    with Own(app, create_environ("/")):
+        assert request.view_args == {"own": True}
+
+
+@pytest.mark.parametrize("kind", ["application", "copied"])
+def test_many_threads_enter_a_context_at_the_same_time(app: Flask, kind: str) -> None:
+    ctx = app.app_context()
+    with app.test_request_context("/path"):
+        copied = copy_current_request_context(lambda: request.path)
+
+    def enter() -> str:
+        with ctx:
+            return current_app.name
+
+    work, expected = (enter, "app") if kind == "application" else (copied, "/path")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda number: work(), range(4000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert set(found) == {expected}
+    assert NOT_PUSHED == [] == ctx._cv_tokens
 
 
 @each_transport

@@ -221,7 +221,7 @@ def test_bytes_are_decoded_as_json_decodes_them(
         encoded + b"\xff",
         b'["\xed\xa0\x80"]',
     ):
-        assert outcome(provider.loads, data) == outcome(json.loads, data)
+        assert outcome(provider.loads, data) == outcome(stdlib_json.loads, data)
 
 
 def test_loads_takes_the_options_of_json(provider: DefaultJSONProvider) -> None:

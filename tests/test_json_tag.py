@@ -245,6 +245,14 @@ def test_a_tag_for_a_plain_type_is_asked() -> None:
     assert Own().loads('{"a":{" s":"B"}}') == {"a": "b"}
 
 
+def test_a_serializer_may_tag_in_its_own_way() -> None:
+    class Own(TaggedJSONSerializer):
+        def tag(self, value: t.Any) -> t.Any:
+            return {"own": super().tag(value)}
+
+    assert Own().dumps({"a": 1}) == '{"own":{"a":1}}'
+
+
 def test_what_was_tagged_is_another_dict() -> None:
     value = {"a": 1}
     tagged = TaggedJSONSerializer().tag(value)

@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 import typing as t
 from pathlib import Path
 from queue import SimpleQueue
@@ -532,6 +533,24 @@ async def test_a_scope_that_is_cancelled_lets_a_blocking_function_end_that_runs(
             assert ended == []
             go_on.set()
     assert ended == ["function", "caller"]
+
+
+@pytest.mark.anyio
+async def test_a_scope_that_is_cancelled_does_not_keep_the_loop_busy_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    made: list[asyncio.Future[t.Any]] = []
+
+    def make() -> asyncio.Future[t.Any]:
+        made.append(asyncio.Future(loop=loop))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "create_future", make)
+    with anyio.move_on_after(0.05) as scope:
+        await run_sync(io_workers(), time.sleep, 0.3)
+    # To be cancelled again and again, by the scope, takes one each time.
+    assert scope.cancelled_caught and len(made) < 10
 
 
 @pytest.mark.anyio

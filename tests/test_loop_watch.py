@@ -9,11 +9,14 @@ import threading
 import typing as t
 
 import pytest
+from werkzeug.routing import BaseConverter
 
 from asyncflask import Flask
 from asyncflask import loop_watch
+from asyncflask import Response
 from asyncflask.loop_watch import find_culprit
 from asyncflask.loop_watch import watch_loop
+from asyncflask.signals import request_tearing_down
 from tests.kit.drive import fetch
 from tests.kit.drive import Lifespan
 from tests.kit.drive import LIMIT
@@ -102,6 +105,41 @@ def add_hook(name: str) -> t.Callable[[Flask, Block], None]:
     return add
 
 
+def add_only_teardown(app: Flask, block: Block) -> None:
+    @app.teardown_request
+    async def blocking_hook(error: BaseException | None) -> None:
+        block()
+
+    app.get("/", endpoint="view")(plain_view)
+
+
+def add_converter(app: Flask, block: Block) -> None:
+    class Blocking(BaseConverter):
+        part_isolating = False
+        regex = ""
+
+        def to_python(self, value: str) -> str:
+            block()
+            return value
+
+    app.url_map.converters["blocking"] = Blocking
+    app.get("/<blocking:nothing>", endpoint="view")(plain_view)
+
+
+def add_response_class(app: Flask, block: Block) -> None:
+    class Blocking(Response):
+        def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+            block()
+            super().__init__(*args, **kwargs)
+
+    app.response_class = Blocking
+    app.get("/", endpoint="view")(plain_view)
+
+
+async def plain_view(**kwargs: t.Any) -> str:
+    return ""
+
+
 def add_stream(app: Flask, block: Block) -> None:
     async def blocking_stream() -> t.AsyncIterator[str]:
         block()
@@ -124,6 +162,9 @@ BLOCKS: dict[str, tuple[t.Callable[[Flask, Block], None], str]] = {
     "view": (add_view, "the view {}.add_view.<locals>.blocking_view"),
     "plain view": (add_plain_view, "the view {}.add_plain_view.<locals>.blocking_view"),
     "cancelled": (add_cancelled_view, "the view {}.add_cancelled_view.<locals>.blocking_view"),
+    "only teardown": (add_only_teardown, "the hook {}.add_only_teardown.<locals>.blocking_hook"),
+    "converter": (add_converter, "{}.add_converter.<locals>.Blocking.to_python"),
+    "response class": (add_response_class, "{}.add_response_class.<locals>.Blocking.__init__"),
     "stream": (add_stream, "{}.add_stream.<locals>.blocking_stream"),
     "task": (add_task, "{}.add_task.<locals>.blocking_task"),
     **{
@@ -143,6 +184,18 @@ async def test_what_blocks_the_loop_is_named(app: Flask, block: Block, kind: str
     assert "has been blocked for" in told and f" by {name.format(__name__)}," in told
     assert "block()" in told and "free again" in end
     assert not watchers()
+
+
+async def test_who_listens_and_blocks_the_loop_is_named(app: Flask, block: Block) -> None:
+    async def blocking_receiver(sender: Flask, exc: BaseException | None) -> None:
+        block()
+
+    app.get("/", endpoint="view")(plain_view)
+    async with Lifespan(app):
+        with request_tearing_down.connected_to(blocking_receiver, app):
+            assert (await fetch(app)).status == 200
+        told, _ = await block.end()
+    assert "by the hook" in told and f"{blocking_receiver.__qualname__}," in told
 
 
 async def test_a_block_that_ends_is_told_of_once(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import typing as t
+import weakref
 
 import pytest
 import starlette.responses as starlette
+from werkzeug.test import create_environ
+from werkzeug.test import run_wsgi_app
 
 from asyncflask import abort
 from asyncflask import after_this_request
@@ -15,6 +19,10 @@ from asyncflask import redirect
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
+from asyncflask import stream_with_context
+from asyncflask.lanes import QueueFull
+from asyncflask.sessions import SecureCookieSessionInterface
+from asyncflask.signals import appcontext_pushed
 from asyncflask.signals import request_finished
 from asyncflask.signals import request_started
 from tests.kit.drive import fetch
@@ -164,6 +172,19 @@ async def test_the_short_way_comes_to_what_the_long_one_does(
     assert headers[0] == headers[1]
 
 
+@pytest.mark.parametrize("path", ["/given", "/"])
+async def test_what_a_view_allows_is_told_for_it(path: str) -> None:
+    app = make(text)
+    app.get("/given")(text)
+    answer = await fetch(app, "OPTIONS", path)
+    allowed = set((answer.header("allow") or "").split(", "))
+    if path == "/given":
+        assert (answer.body, allowed) == (b"", {"GET", "HEAD", "OPTIONS"})
+    else:
+        # It answers that itself.
+        assert (answer.body, allowed) == (b"text", {""})
+
+
 @pytest.mark.parametrize("signal", [request_started, request_finished])
 async def test_who_listens_hears_of_a_view_with_nothing_around_it(signal: t.Any) -> None:
     app = make(text)
@@ -192,3 +213,76 @@ async def test_after_the_first_request_nothing_is_set_up_any_more() -> None:
     assert (await fetch(app)).body == b"text"
     with pytest.raises(AssertionError, match="first request"):
         app.before_request(before)
+
+
+class OpensOnTheLoop(SecureCookieSessionInterface):
+    async def open_session(self, app: t.Any, request: t.Any) -> t.Any:
+        return super().open_session(app, request)
+
+
+async def heard_on_the_loop(sender: Flask, **kwargs: t.Any) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize("by", ["session", "signal"])
+def test_behind_wsgi_a_body_is_loaded_though_the_request_has_been_on_the_loop(by: str) -> None:
+    async def read() -> str:
+        return request.form["a"]
+
+    app = make(read)
+    environ = create_environ("/", method="POST", data={"a": "1"})
+    if by == "session":
+        app.session_interface = OpensOnTheLoop()
+        body, status, _ = run_wsgi_app(app.wsgi_app, environ)
+    else:
+        with appcontext_pushed.connected_to(heard_on_the_loop, app):
+            body, status, _ = run_wsgi_app(app.wsgi_app, environ)
+    assert (status, b"".join(body)) == ("200 OK", b"1")
+
+
+async def full() -> t.Any:
+    raise QueueFull("full")
+
+
+@pytest.mark.parametrize("view", [not_found, handled, redirected, full, text])
+@pytest.mark.parametrize("hooked", [False, True])
+async def test_a_request_that_is_over_is_freed_at_once(view: t.Any, hooked: bool) -> None:
+    app = make(view)
+    seen: list[weakref.ref[t.Any]] = []
+
+    @app.teardown_request
+    async def note(error: BaseException | None) -> None:
+        seen.append(weakref.ref(request._get_current_object()))  # type: ignore[attr-defined]
+
+    if hooked:
+        app.before_request(before)
+    gc.collect()
+    gc.disable()
+    try:
+        await fetch(app)
+        assert [ref() for ref in seen] == [None]
+    finally:
+        gc.enable()
+
+
+async def test_a_request_whose_view_failed_does_not_wait_for_its_stream() -> None:
+    made: list[t.Any] = []
+    seen: list[str] = []
+
+    async def fail() -> t.Any:
+        @stream_with_context
+        async def stream() -> t.AsyncIterator[str]:
+            yield ""
+
+        made.append(stream())
+        raise KeyError("no stream")
+
+    app = make(fail)
+
+    @app.teardown_request
+    async def note(error: BaseException | None) -> None:
+        seen.append("torn down")
+
+    assert (await fetch(app)).status == 400
+    assert seen == ["torn down"]
+    await made[0].aclose()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 import pickle
 import typing as t
 import warnings
@@ -15,6 +17,7 @@ import flask
 import pytest
 from flask.sessions import SecureCookieSessionInterface as FlaskInterface
 from itsdangerous import TimestampSigner
+from werkzeug.local import LocalProxy
 
 import asyncflask
 from asyncflask.session_cookie import SessionCookie
@@ -245,6 +248,65 @@ def test_a_salt_may_be_another_one_each_time() -> None:
     assert ours[0] != ours[1]
 
 
+class PerTenant:
+    """An attribute that is looked up anew each time, and shows its class itself."""
+
+    def __init__(self, values: t.Iterator[t.Any]) -> None:
+        self._values = values
+
+    def __get__(self, owner: object, cls: type) -> t.Any:
+        return self if owner is None else next(self._values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("salt", "abcdef"), ("digest_method", [*[hashlib.sha1] * 2, *[hashlib.sha256] * 2])],
+)
+def test_an_attribute_may_be_computed_each_time(name: str, values: t.Iterable[t.Any]) -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        app = make(side)
+        own = {name: PerTenant(iter(values))}
+        app.session_interface = type("Own", (side.interface,), own)()
+        results.append([visit(app), visit(app)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("SECRET_KEY", ("one", "two")),
+        ("SECRET_KEY", (b"one", b"two")),
+        ("SESSION_COOKIE_NAME", ("one", "two")),
+        ("SESSION_COOKIE_DOMAIN", ("one.example", "two.example")),
+        ("SESSION_COOKIE_PATH", ("/one", "/two")),
+        ("SESSION_COOKIE_SECURE", (False, True)),
+        ("SESSION_COOKIE_SAMESITE", ("Lax", "Strict")),
+    ],
+)
+def test_a_setting_may_be_a_proxy(key: str, values: tuple[t.Any, t.Any]) -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        current = [values[0]]
+        app = make(side)
+        app.config[key] = LocalProxy(functools.partial(operator.getitem, current, 0))
+        first = visit(app)
+        current[0] = values[1]
+        results.append([first, visit(app)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+
+
+def test_a_salt_may_be_a_proxy() -> None:
+    current = ["one"]
+    app = make(OURS)
+    app.session_interface.salt = LocalProxy(lambda: current[0])
+    first = visit(app)
+    current[0] = "two"
+    assert visit(app) != first
+
+
 def test_a_key_may_come_from_elsewhere() -> None:
     results = []
     for side in (OURS, FLASKS):
@@ -255,6 +317,17 @@ def test_a_key_may_come_from_elsewhere() -> None:
         app.name = "two"
         results.append([first, visit(app)])
     assert results[0] == results[1]
+
+
+def test_applications_that_share_a_config_may_have_other_keys() -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        own = {"secret_key": property(lambda self: "other", lambda *args: None)}
+        one, other = make(side), make(side, type("Own", (side.module.Flask,), own))
+        other.config, other.session_interface = one.config, one.session_interface
+        results.append([visit(one), visit(other), visit(one)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
 
 
 def test_a_config_class_of_ones_own_is_asked() -> None:
@@ -496,3 +569,26 @@ def test_a_request_context_of_ones_own_has_its_own_session() -> None:
         session = asyncflask.session
         session["b"] = session.get("a")
         assert ("b" in session, session["b"]) == (True, 1)
+
+
+@pytest.mark.parametrize("given", ["Accept", "Cookie", "Accept, Cookie", "cookie"])
+def test_what_a_response_varies_by_is_kept(given: str) -> None:
+    results = []
+    for side in (OURS, FLASKS):
+        app = make(side)
+
+        @app.after_request
+        def vary(response: t.Any) -> t.Any:
+            response.headers["Vary"] = given
+            return response
+
+        results.append(visit(app))
+    assert results[0] == results[1]
+
+
+def test_any_class_may_be_that_of_null_sessions() -> None:
+    for side in (OURS, FLASKS):
+        app = make(side)
+        app.session_interface.null_session_class = app.session_interface.session_class
+        # What is null is not saved.
+        assert visit(app)[2] == []

@@ -221,6 +221,23 @@ def test_what_a_subclass_overrides_is_heard(
     assert answer.content_type == response.content_type
 
 
+@pytest.mark.parametrize("by", ["attribute", "property"])
+@both_transports
+def test_a_class_may_have_a_background_task_for_all_its_responses(by: str, transport: str) -> None:
+    ran: list[str] = []
+
+    async def run() -> None:
+        ran.append(by)
+
+    own = property(lambda self: run) if by == "property" else staticmethod(run)
+    app = Flask(__name__)
+    app.response_class = type("Own", (Response,), {"background": own})
+    app.add_url_rule("/", view_func=lambda: "x")
+    with app.test_client(transport=transport).get("/") as answer:
+        assert answer.data == b"x"
+    assert ran == [by]
+
+
 def test_changing_the_default_type_of_a_class_counts_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

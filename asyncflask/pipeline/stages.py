@@ -80,6 +80,7 @@ async def handle(
     """
     error: BaseException | None = None
     traceback: TracebackType | None = None
+    rv: t.Any = None
     response: Response
     try:
         try:
@@ -93,6 +94,7 @@ async def handle(
                 or ctx.request.method == "OPTIONS"
                 or request_started.receivers
                 or lane.threaded
+                or ctx.request.scope is None
                 or app.config["CANCEL_ON_DISCONNECT"]
             ):
                 response = await full_dispatch(app, ctx, lane)
@@ -107,6 +109,8 @@ async def handle(
                 except Exception as exc:
                     rv = await _recover(app, ctx, lane, exc)
                 made = respond(app, ctx, lane, rv)
+                # A response that a hook replaces is not to outlive the request's context.
+                rv = None
                 response = made if isinstance(made, BaseResponse) else await made
         except BaseException as exc:
             release_streams(ctx)
@@ -130,8 +134,8 @@ async def handle(
         if ctx.response is not None and (error or ctx.traceback or ctx.request.routing_exception):
             forget_errors((traceback, ctx.traceback), ctx.request.routing_exception)
             ctx.traceback = None
-        # They hold this frame.
-        del error, traceback
+        # They hold this frame, and so does an error that is the answer.
+        del error, traceback, rv
 
 
 async def _answer(app: Flask, ctx: RequestContext, lane: Lane, error: BaseException) -> Response:
@@ -187,7 +191,11 @@ async def full_dispatch(app: Flask, ctx: RequestContext, lane: Lane) -> Response
 async def _recover(app: Flask, ctx: RequestContext, lane: Lane, error: Exception) -> t.Any:
     """Give what the handler of an error from a hook or a view returns, or raise it again."""
     if isinstance(error, QueueFull):
-        raise error
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error
     ctx.traceback = error.__traceback__
     release_streams(ctx)
     return await _step(app, ctx, lane, "handle_user_exception", handle_user_exception, error)
