@@ -158,7 +158,13 @@ class Body:
         return self._take_whole()
 
     async def _take_whole(self) -> bool:
-        message = await self._receive_here(self._timeout)
+        self._loading = True
+        try:
+            message = await self._receive_here(self._timeout)
+        finally:
+            self._loading = False
+            if self._loaded is not None:
+                self._wake_loaders()
         data = message.get("body", b"")
         size = len(data)
         limit = self.limit
@@ -207,7 +213,7 @@ class Body:
             return self.open()
         if limit is not None and (self.length or 0) > limit:
             raise RequestEntityTooLarge()
-        while self._file is None:
+        while not self.loaded:
             if self._loading:
                 self._loaded = self._loaded or anyio.Event()
                 await self._loaded.wait()
@@ -219,9 +225,12 @@ class Body:
             finally:
                 self._loading = False
                 if self._loaded is not None:
-                    self._loaded.set()
-                    self._loaded = None
-        return self._file
+                    self._wake_loaders()
+        return self.open()
+
+    def _wake_loaders(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        t.cast("anyio.Event", loaded).set()
 
     async def chunk(self) -> bytes:
         """Give what comes next of a streamed body; ``b""`` at its end.
