@@ -56,6 +56,7 @@ class Request(RequestForm):
 
     _loaded = False
     _loading: anyio.Lock | None = None
+    _stream_replaced = False
     _spool: t.IO[bytes] | None = None
     _form_ahead = False
     _form_error: Exception | None = None
@@ -91,9 +92,10 @@ class Request(RequestForm):
 
     @stream.setter
     def stream(self, value: t.Any) -> None:
-        if self._loaded and self.body is not None:
+        if self.body is not None:
             # From here on it is not what a look at the data finds.
             self.body.open()
+            self._stream_replaced = True
         self.__dict__["stream"] = value
 
     async def prefetch_body(self) -> None:
@@ -126,6 +128,10 @@ class Request(RequestForm):
         body = self.body
         if body is not None:
             stream = io.BytesIO() if body.exhausted else await body.load(self._load_limit())
+            if self._stream_replaced:
+                # By a hook, which may have put something around the body, to decompress it say.
+                self._loaded = True
+                return
             self.__dict__["stream"] = stream
             kept = self._cached_data
             if body.size <= PARSE_OFF_LOOP and (not kept or len(kept) <= PARSE_OFF_LOOP):
@@ -437,7 +443,8 @@ class Request(RequestForm):
                 self._form_error = exc.with_traceback(None)
                 self._closes = True
             self._form_ahead = stream.tell() > 0
-        self.stream = stream
+        # Not as a hook does it, which others who load the body would take notice of.
+        self.__dict__["stream"] = stream
         stream.seek(0)
         self._loaded = True
 

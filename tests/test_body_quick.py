@@ -36,6 +36,7 @@ from asyncflask.request_form import _multi_dict
 from tests.bodies import add
 from tests.bodies import FORM
 from tests.bodies import nothing_left_behind
+from tests.bodies import send
 from tests.bodies import Watched
 from tests.kit.drive import Exchange
 from tests.kit.drive import fetch
@@ -468,10 +469,6 @@ async def test_two_tasks_wait_for_a_first_message_that_comes_late(app: Flask) ->
         await tasks[0]
         return request.get_data()
 
-    async def late(receive: t.Any) -> t.Any:
-        await asyncio.sleep(0)
-        return await receive()
-
     answer = await fetch(around(app, late), "POST", body=b"a=1")
     assert (answer.body, found) == (b"a=1", [b"a=1"])
 
@@ -614,3 +611,108 @@ async def test_no_timer_is_set_for_what_is_there(
     add(app, "async", lambda: request.form["a"])
     answer = await fetch(app, "POST", body=[b"a", b"=1"], headers={"Content-Type": FORM})
     assert (answer.status, answer.body) == (200, b"1")
+
+
+async def late(receive: t.Any) -> t.Any:
+    await asyncio.sleep(0)
+    return await receive()
+
+
+one_or_two = pytest.mark.parametrize("body", [b"a=1", [b"a", b"=1"]], ids=["one", "two"])
+
+
+@one_or_two
+async def test_a_task_gets_no_part_of_a_body_that_is_waited_for(app: Flask, body: t.Any) -> None:
+    tasks: list[asyncio.Task[t.Any]] = []
+
+    async def stream(kept: Request) -> bytes:
+        return b"".join([chunk async for chunk in kept.stream])
+
+    @app.before_request
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(stream(request._get_current_object())))
+
+    add(app, "async", lambda: request.form["a"])
+    answer = await fetch(around(app, late), "POST", body=body, headers={"Content-Type": FORM})
+    assert (answer.status, answer.body) == (200, b"1")
+    with pytest.raises(RuntimeError, match="is being loaded"):
+        await tasks[0]
+
+
+@one_or_two
+async def test_several_tasks_load_a_body_that_is_waited_for(app: Flask, body: t.Any) -> None:
+    tasks: list[asyncio.Task[t.Any]] = []
+
+    async def load(kept: Request) -> bytes:
+        await kept.load_body()
+        return t.cast(bytes, kept.stream.getvalue())
+
+    @app.before_request
+    async def begin() -> None:
+        kept = request._get_current_object()
+        tasks.extend(asyncio.create_task(load(kept)) for _ in range(2))
+
+    @app.post("/")
+    async def view() -> list[str]:
+        return [part.decode() for part in await asyncio.gather(*tasks)]
+
+    answer = await fetch(around(app, late), "POST", body=body, headers={"Content-Type": FORM})
+    assert (answer.status, answer.json) == (200, ["a=1", "a=1"])
+
+
+async def test_who_waits_for_a_load_that_is_cancelled_loads_itself() -> None:
+    async def receive() -> t.Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"a"}
+
+    body = Body(receive, None, None, contextvars.copy_context(), asyncio.current_task())
+    waiting = asyncio.create_task(body.load(None))
+    with anyio.move_on_after(0) as scope:
+        await t.cast("t.Awaitable[bool]", body.load_at_once(None))
+    assert scope.cancelled_caught
+    assert (await waiting).read() == b"a"
+
+
+class Upper(io.RawIOBase):
+    """Stands around a stream, to change what it gives."""
+
+    def __init__(self, stream: t.Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        data = self._stream.read(len(buffer)).upper()
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@pytest.mark.parametrize("body", [[b"a=x"], [b"a", b"=x"], [b"a=" + b"x" * 300_000]], ids=len)
+@pytest.mark.parametrize("look", ["form", "data", "stream"])
+@pytest.mark.parametrize(
+    "transport, colour, replaced",
+    # What an async hook finds under WSGI is to be awaited, and no file to put something around.
+    sorted(
+        {*itertools.product(("asgi", "wsgi"), ("sync", "async"), (False, True))}
+        - {("wsgi", "async", False)}
+    ),
+)
+async def test_a_stream_that_a_hook_puts_there_is_read_in_place_of_the_body(
+    app: Flask, transport: str, colour: str, replaced: bool, look: str, body: list[bytes]
+) -> None:
+    def replace() -> None:
+        request.stream = io.BytesIO(b"A=1") if replaced else Upper(request.stream)
+
+    async def replace_async() -> None:
+        replace()
+
+    app.before_request(replace if colour == "sync" else replace_async)
+    looks: dict[str, t.Callable[[], t.Any]] = {
+        "form": lambda: "A=" + request.form["A"],
+        "data": lambda: request.get_data(),
+        "stream": lambda: request.stream.read(),
+    }
+    add(app, "async", looks[look])
+    expected = b"A=1" if replaced else b"".join(body).upper()
+    assert await send(app, transport, body) == (200, expected)
