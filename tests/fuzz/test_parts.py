@@ -49,6 +49,7 @@ BOUNDS = {
     "asyncflask.wrappers.IN_MEMORY": 20,
     "asyncflask.adapters.body.IN_MEMORY": 20,
     "asyncflask.adapters.body.PREFETCH": 5,
+    "asyncflask.adapters.intake.PREFETCH": 5,
     "asyncflask.json.pieces.LONG": 10,
     "asyncflask.json.pieces._PIECE": 6,
     "asyncflask.json.pieces._SHORT": 2,
