@@ -15,6 +15,7 @@ import asyncflask
 from asyncflask import abort
 from asyncflask import copy_current_request_context
 from asyncflask import Flask
+from asyncflask import Request
 from asyncflask import request
 from tests.bodies import add
 from tests.bodies import both_colours
@@ -554,3 +555,14 @@ async def test_the_context_of_a_test_reads_its_body_on_a_loop(app: Flask) -> Non
         assert request.form["a"] == "1"
     async with app.test_request_context("/", method="POST", data=b"raw"):
         assert request.stream.read() == b"raw"
+
+
+async def test_another_request_with_the_same_body_may_load_it(app: Flask) -> None:
+    @app.post("/")
+    async def view() -> bytes:
+        other = Request.from_scope(t.cast("t.Any", request.scope), request.body)
+        await other.load_body()
+        return t.cast(bytes, other.get_data())
+
+    for body in (b"one", [b"o", b"ne"]):
+        assert (await fetch(app, "POST", body=body)).body == b"one"

@@ -716,3 +716,13 @@ async def test_a_stream_that_a_hook_puts_there_is_read_in_place_of_the_body(
     add(app, "async", looks[look])
     expected = b"A=1" if replaced else b"".join(body).upper()
     assert await send(app, transport, body) == (200, expected)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_a_body_that_is_no_bytes_becomes_bytes(app: Flask, kind: t.Any) -> None:
+    async def other_kind(receive: t.Any) -> t.Any:
+        message = await receive()
+        return {**message, "body": kind(message["body"])}
+
+    add(app, "async", lambda: str(type(request.get_data())))
+    assert (await fetch(around(app, other_kind), "POST", body=b"a=1")).body == b"<class 'bytes'>"

@@ -56,7 +56,7 @@ class Body(Intake):
     @property
     def exhausted(self) -> bool:
         """Whether it has been read to its end as a stream."""
-        if not self._ended or self._over:
+        if not self._ended or self._over or self.loaded:
             return False
         rest = self._buffer or (self._stream is not None and self._stream.rest)
         return self._error is None and not rest
