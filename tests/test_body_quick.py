@@ -31,6 +31,7 @@ from asyncflask.adapters.body import Body
 from asyncflask.adapters.forms import _Decoder
 from asyncflask.adapters.forms import _IN_MEMORY as WHOLE
 from asyncflask.adapters.parts import find_parts
+from asyncflask.adapters.parts import MAX_PART_HEADERS
 from asyncflask.json.provider import DefaultJSONProvider
 from asyncflask.request_form import _multi_dict
 from tests.bodies import add
@@ -345,6 +346,49 @@ def test_a_form_whose_files_may_go_to_disk_is_parsed(size: int, whole: bool) -> 
     assert (len(form) <= WHOLE) is whole
 
 
+NAME = b'Content-Disposition: form-data; name="n"'
+ODD_HEADS = [
+    NAME + b"\r\n folded",
+    NAME + b"\r\n\tfolded",
+    NAME + b"\nX: y",
+    NAME + b"\rX: y",
+    NAME + b"\r\nX: \xff",
+    b"X: y",
+    b"Content-Disposition: form-data; name=n",
+    b"Content-Disposition: form-data; name*=utf-8''n",
+    b"Content-Disposition: form-data; name=\"n\"; filename*=utf-8''f",
+    b'Content-Disposition: form-data; name="a%22b"',
+    b'Content-Disposition: form-data; name="a\\"b"',
+    b'Content-Disposition: form-data; name="n*"',
+    b'Content-Disposition: form-data; name="a\tb"',
+    b'Content-Disposition: attachment; name="n"',
+    NAME + b"\r\nX: " + b"y" * 8200,
+]
+
+
+@pytest.mark.parametrize("head", ODD_HEADS, ids=lambda head: repr(head)[:60])
+def test_a_part_with_odd_headers_is_parsed(head: bytes) -> None:
+    form = b"--x\r\n" + head + b"\r\n\r\n1\r\n--x--\r\n"
+    assert find_parts(form, b"x", None) is None
+    assert read_multipart(io.BytesIO(form), Request) == read_multipart(Parsed(form), Request)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_headers_of_a_part_have_the_parser_s_limit(more: int) -> None:
+    head = NAME + b"\r\nX: "
+    head += b"y" * (MAX_PART_HEADERS - len(head) - 2 + more)
+    form = b"--x\r\n" + head + b"\r\n\r\n1\r\n--x--\r\n"
+    found = read_multipart(io.BytesIO(form), Request)
+    assert found == read_multipart(Parsed(form), Request)
+    assert (found is RequestEntityTooLarge) is bool(more)
+
+
+def test_of_two_headers_of_a_part_the_first_one_counts() -> None:
+    form = b"--x\r\n" + NAME + b"\r\n" + NAME.replace(b'"n"', b'"m"') + b"\r\n\r\n1\r\n--x--"
+    for stream in (io.BytesIO(form), Parsed(form)):
+        assert read_multipart(stream, Request)[0] == [("n", "1")]
+
+
 # -- bodies that come as a single message ------------------------------------------------------
 
 
@@ -574,9 +618,13 @@ async def test_within_them_too_a_silent_client_gets_408(app: Flask, way: t.Any) 
         assert exchange.answer.status == 408
 
 
-async def test_a_server_that_fails_while_it_is_waited_for_has_lost_its_client(app: Flask) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_server_that_fails_to_give_a_message_has_lost_its_client(
+    app: Flask, at_once: bool
+) -> None:
     async def fail(receive: t.Any) -> t.Any:
-        await asyncio.sleep(0)
+        if not at_once:
+            await asyncio.sleep(0)
         raise OSError
 
     add(app, "async", lambda: request.form["a"])
@@ -726,3 +774,18 @@ async def test_a_body_that_is_no_bytes_becomes_bytes(app: Flask, kind: t.Any) ->
 
     add(app, "async", lambda: str(type(request.get_data())))
     assert (await fetch(around(app, other_kind), "POST", body=b"a=1")).body == b"<class 'bytes'>"
+
+
+async def test_who_waits_for_the_client_to_leave_waits_with_the_load() -> None:
+    messages: list[t.Any] = [{"type": "http.request", "body": b"a"}, {"type": "http.disconnect"}]
+
+    async def receive() -> t.Any:
+        await asyncio.sleep(0)
+        return messages.pop(0)
+
+    body = Body(receive, None, None, contextvars.copy_context(), asyncio.current_task())
+    waiting = asyncio.create_task(body.wait_for_disconnect())
+    assert await t.cast("t.Awaitable[bool]", body.load_at_once(None))
+    assert body.open().read() == b"a"
+    await asyncio.wait_for(waiting, 5)
+    assert body.disconnected

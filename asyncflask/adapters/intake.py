@@ -202,7 +202,6 @@ class Intake:
         else:
             rest = self._next_message(go_on(steps, command))
         # All others who want a message wait for this one.
-        self._fresh = False
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
             # A scope of anyio's could not begin now: it would be inside of one that receive began.
