@@ -383,6 +383,44 @@ def test_the_headers_of_a_part_have_the_parser_s_limit(more: int) -> None:
     assert (found is RequestEntityTooLarge) is bool(more)
 
 
+def test_what_was_read_of_a_stream_is_no_part_of_the_form() -> None:
+    part = b"--x\r\n" + NAME + b"\r\n\r\n1\r\n"
+    for end in (b"--x--", b"--x \r\n" + NAME + b"\r\n\r\n2\r\n--x--"):
+        stream = io.BytesIO(part + part + end)
+        stream.seek(len(part))
+        assert read_multipart(stream, Request)[0][0] == ("n", "1")
+        assert len(read_multipart(stream, Request)[0]) == 0
+        stream.seek(len(part))
+        expected = Parsed(part + end)
+        assert read_multipart(stream, Request) == read_multipart(expected, Request)
+
+
+FILE = NAME + b'; filename="f"\r\n'
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 3\r\n", b"content-length:x\r\n", b"Content-Type: text/x\r\n", b""]
+)
+def test_a_place_for_files_is_told_the_same(head: bytes) -> None:
+    form = b"--x\r\n" + FILE + head + b"\r\none\r\n--x--\r\n"
+    assert find_parts(form, b"x", None) is not None
+    assert read_multipart(io.BytesIO(form), Files) == read_multipart(Parsed(form), Files)
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, Parsed])
+def test_a_file_is_closed_if_there_is_no_place_for_the_next(kind: type[io.BytesIO]) -> None:
+    places = [place := io.BytesIO()]
+
+    class Few(Request):
+        def _get_file_stream(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            return places.pop()
+
+    part = b"--x\r\n" + FILE + b"\r\none\r\n"
+    with pytest.raises(IndexError):
+        read_multipart(kind(part + part + b"--x--"), Few)
+    assert place.closed
+
+
 def test_of_two_headers_of_a_part_the_first_one_counts() -> None:
     form = b"--x\r\n" + NAME + b"\r\n" + NAME.replace(b'"n"', b'"m"') + b"\r\n\r\n1\r\n--x--"
     for stream in (io.BytesIO(form), Parsed(form)):
@@ -789,3 +827,14 @@ async def test_who_waits_for_the_client_to_leave_waits_with_the_load() -> None:
     assert body.open().read() == b"a"
     await asyncio.wait_for(waiting, 5)
     assert body.disconnected
+
+
+async def test_a_class_that_loads_bodies_itself_is_asked_to(app: Flask) -> None:
+    class Loading(Request):
+        async def load_body(self) -> None:
+            await super().load_body()
+            self.stream = io.BytesIO(self.stream.read().upper())
+
+    app.request_class = Loading
+    add(app, "async", lambda: request.get_data())
+    assert (await fetch(app, "POST", body=b"a")).body == b"A"

@@ -375,3 +375,53 @@ def test_a_response_has_what_every_other_has(root: Path) -> None:
     assert [vars(first)[name] for name in ("_status", "_status_code", "direct_passthrough")] == [
         vars(second)[name] for name in ("_status", "_status_code", "direct_passthrough")
     ]
+
+
+@each_transport
+@pytest.mark.parametrize("more", [0, 1])
+def test_only_small_files_are_kept(root: Path, more: int, transport: str, long: Long) -> None:
+    client = make_app(root).test_client(transport=transport)
+    write(root / "static/a.txt", bytes(files.CHUNK + more))
+    for _ in range(2):
+        assert len(ask(client, "/static/a.txt")[2]) == files.CHUNK + more
+    assert long.count == 1 + more
+
+
+def test_on_the_loop_files_are_sent_as_before(root: Path, long: Long) -> None:
+    app = make_app(root)
+
+    @app.get("/async")
+    async def view() -> t.Any:
+        return send_file(root / "static/a.txt")
+
+    client = app.test_client(transport="asgi")
+    assert [ask(client, "/async")[2] for _ in range(2)] == [b"a.txt"] * 2
+    assert long.count == 2
+
+
+@each_transport
+def test_what_changes_while_it_is_answered_is_not_kept(root: Path, transport: str) -> None:
+    path = root / "static/a.txt"
+
+    class Changing(Flask):
+        def get_send_file_max_age(self, filename: str | None) -> int | None:
+            write(path, b"other", MODIFIED + 5)
+            return None
+
+    client = make_app(root, Changing).test_client(transport=transport)
+    assert ask(client, "/file/a.txt")[2] == b"other"
+    assert not files._known
+
+
+def test_a_request_with_an_environ_of_its_own_is_asked(root: Path) -> None:
+    app = make_app(root)
+    client = app.test_client(transport="asgi")
+    ask(client, "/static/a.txt")
+
+    class Ranged(asyncflask.Request):
+        @property
+        def environ(self) -> t.Any:  # type: ignore[override]
+            return {**super().environ, "HTTP_RANGE": "bytes=0-1"}
+
+    app.request_class = Ranged
+    assert ask(client, "/static/a.txt")[2] == b"a."
