@@ -353,6 +353,8 @@ ODD_HEADS = [
     NAME + b"\nX: y",
     NAME + b"\rX: y",
     NAME + b"\r\nX: \xff",
+    b"X: y\nZ: z\r\n" + NAME,
+    b"X: y\rZ: z\r\n" + NAME,
     b"X: y",
     b"Content-Disposition: form-data; name=n",
     b"Content-Disposition: form-data; name*=utf-8''n",
