@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import typing as t
+from collections import ChainMap
 from contextlib import aclosing
 
 from jinja2 import BaseLoader
@@ -13,6 +14,7 @@ from jinja2 import Template
 from jinja2 import TemplateNotFound
 from jinja2.environment import copy_cache
 from jinja2.runtime import Context as BaseContext
+from jinja2.runtime import new_context
 
 from .globals import _cv_app
 from .globals import _cv_request
@@ -54,6 +56,25 @@ class _Context(BaseContext):
         return value
 
 
+class _Template(Template):
+    """A template whose globals are put together at the speed of dicts."""
+
+    def new_context(
+        self,
+        vars: dict[str, t.Any] | None = None,
+        shared: bool = False,
+        locals: t.Mapping[str, t.Any] | None = None,
+    ) -> BaseContext:
+        """Make the context of one rendering; see :meth:`jinja2.Template.new_context`."""
+        found = self.globals
+        if type(found) is ChainMap:
+            # They come in the order, and with the values, that reading it as a mapping gives.
+            found = {}
+            for mapping in reversed(self.globals.maps):  # type: ignore[attr-defined]
+                found.update(mapping)
+        return new_context(self.environment, self.name, self.blocks, vars, shared, found, locals)
+
+
 class Environment(BaseEnvironment):
     """A Jinja environment that loads from the folders of an application and its blueprints.
 
@@ -62,6 +83,7 @@ class Environment(BaseEnvironment):
     """
 
     context_class = _Context
+    template_class = _Template
 
     def __init__(self, app: App, **options: t.Any) -> None:
         if "loader" not in options:
@@ -90,6 +112,7 @@ class _AsyncTwin(BaseEnvironment):
         self.overlayed = True
         self.linked_to = sync
         self.is_async = True
+        self.template_class = sync.template_class
         # Compiled code differs, while cache keys are equal.
         self.cache = copy_cache(sync.cache)
         self.bytecode_cache = None

@@ -53,6 +53,62 @@ def make_app(templates: dict[str, str] | None = None, **config: t.Any) -> Flask:
     return app
 
 
+# -- globals ---------------------------------------------------------------------------------
+
+FILES = {
+    "page": "{% import 'tools' as plain %}{% import 'tools' as tools with context %}"
+    "{% from 'tools' import show %}{% include 'part' %}{% set own = 1 %}"
+    "{{ plain.show() }}|{{ tools.show() }}|{{ show() }}|{{ own }}|{{ shared }}|{{ range(2)|list }}",
+    "tools": "{% macro show() %}{{ shared }}-{{ passed }}-{{ late }}-{{ mine }}{% endmacro %}",
+    "part": "{{ shared }}/{{ passed }}/{{ late }}/{{ mine }} ",
+}
+
+
+def environments() -> tuple[Environment, jinja2.Environment]:
+    """Give an application's environment and one of Jinja's, alike in what templates see."""
+    ours = Environment(make_app(), loader=DictLoader(FILES))
+    reference = jinja2.Environment(loader=DictLoader(FILES))
+    for each in (ours, reference):
+        each.globals.update(shared="environment", range=range)
+    return ours, reference
+
+
+@pytest.mark.parametrize("given", [None, {}, {"mine": 1}, {"shared": "template", "mine": 2}])
+@pytest.mark.parametrize("passed", [{}, {"passed": 3}, {"shared": "passed", "mine": "passed"}])
+def test_templates_see_the_globals_that_jinja_shows_them(
+    given: dict[str, t.Any] | None, passed: dict[str, t.Any]
+) -> None:
+    pairs = [(each, each.get_template("page", globals=given)) for each in environments()]
+    for late in (None, "late", "later"):
+        seen = []
+        for env, template in pairs:
+            if late is not None:
+                env.globals["late"] = late
+                template.globals["mine"] = late
+            context = template.new_context(dict(passed))
+            shared = template.new_context(dict(passed), shared=True, locals={"a": 1})
+            seen.append(
+                (
+                    list(context.parent.items()),
+                    context.globals_keys,
+                    shared.parent,
+                    shared.globals_keys,
+                    template.render(passed),
+                    template.make_module(passed).own,  # type: ignore[attr-defined]
+                )
+            )
+        assert seen[0] == seen[1]
+
+
+def test_the_async_environment_has_the_templates_of_the_other() -> None:
+    class Own(jinja2.Template):
+        pass
+
+    app = make_app()
+    app.jinja_env.template_class = Own
+    assert type(create_async_environment(app).from_string("")) is Own
+
+
 # -- where templates are looked for ----------------------------------------------------------
 
 
