@@ -75,6 +75,10 @@ class _Template(Template):
         return new_context(self.environment, self.name, self.blocks, vars, shared, found, locals)
 
 
+# What receivers of signals may show.
+_Template.__name__ = _Template.__qualname__ = Template.__name__
+
+
 class Environment(BaseEnvironment):
     """A Jinja environment that loads from the folders of an application and its blueprints.
 

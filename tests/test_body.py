@@ -566,3 +566,48 @@ async def test_another_request_with_the_same_body_may_load_it(app: Flask) -> Non
 
     for body in (b"one", [b"o", b"ne"]):
         assert (await fetch(app, "POST", body=body)).body == b"one"
+
+
+class PlainAwaitable:
+    """What the ``receive`` of a server gives that is not written in Python: no generator."""
+
+    def __init__(self, message: dict[str, t.Any], waits: int) -> None:
+        self._message = message
+        self._waits = waits
+
+    def __await__(self) -> t.Any:
+        return self
+
+    def __iter__(self) -> t.Any:
+        return self
+
+    def __next__(self) -> None:
+        if not self._waits:
+            raise StopIteration(self._message)
+        self._waits -= 1
+
+
+@pytest.mark.parametrize("waits", [0, 1, 3])
+@pytest.mark.parametrize("colour", ["async def", "def"])
+async def test_receive_may_give_any_awaitable(colour: str, waits: int) -> None:
+    app = Flask(__name__)
+
+    async def on_loop() -> str:
+        return request.get_data(as_text=True)
+
+    def on_thread() -> str:
+        return request.get_data(as_text=True)
+
+    app.post("/")(on_loop if colour == "async def" else on_thread)
+    messages = [
+        {"type": "http.request", "body": b"one", "more_body": True},
+        {"type": "http.request", "body": b"two", "more_body": False},
+    ]
+    sent: list[t.Any] = []
+
+    async def send(message: t.Any) -> None:
+        sent.append(message)
+
+    scope = Exchange(app, "POST", "/", length=6).scope
+    await app(scope, lambda: PlainAwaitable(messages.pop(0), waits), send)
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"onetwo")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import typing as t
+from types import CoroutineType
 
 import anyio
 import anyio.lowlevel
@@ -193,7 +194,11 @@ class Intake:
         """
         rest: t.Awaitable[Message]
         try:
-            steps = self._receive().__await__()
+            receiving = self._receive()
+            if type(receiving) is not CoroutineType:
+                # Of a server that is not written in Python; it may know no send().
+                receiving = _await(receiving)
+            steps = receiving.__await__()
             command = steps.send(None)
         except StopIteration as stop:
             return t.cast("Message", stop.value)
@@ -295,3 +300,7 @@ class Intake:
                     f" {self._timeout:g} seconds: read it before a response is streamed."
                 )
             )
+
+
+async def _await(receiving: t.Awaitable[Message]) -> Message:
+    return await receiving
