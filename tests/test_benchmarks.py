@@ -176,19 +176,26 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 
 async def test_every_connection_is_asked() -> None:
     asked: list[int] = []
+    serving: list[t.Any] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(asked)
         asked.append(0)
+        serving.append(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
                 asked[number] += 1
                 writer.write(ANSWER)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     workload = dataclasses.replace(ASKED, connections=3)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         load = await count_answers(server.sockets[0].getsockname()[1], workload, "", 0.05)
+        # Or their sockets would outlive the loop.
+        async with asyncio.timeout(10):
+            await asyncio.wait(serving)
     assert load.answers > 3 and len(asked) == 3 and min(asked) > 0
 
 
