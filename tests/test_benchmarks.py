@@ -176,7 +176,7 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 
 async def test_every_connection_is_asked() -> None:
     asked: list[int] = []
-    serving: list[t.Any] = []
+    serving: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(asked)
