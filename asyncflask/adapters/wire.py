@@ -52,6 +52,8 @@ _ENCODED_LENGTH: t.Final = 128
 
 _REWRITTEN: t.Final = frozenset({"location", "content-location"})
 """Headers that Werkzeug makes ASCII before they are sent."""
+_FLEETING: t.Final = frozenset({b"date", b"expires"})
+"""Headers that are other ones each second, so that keeping them would only fill the place."""
 _NOT_KEPT: t.Final = _REWRITTEN | {"set-cookie"}
 """Headers whose encoded form is not kept: cookies are secrets, and hardly ever the same."""
 
@@ -374,7 +376,7 @@ def encode_header(pair: tuple[str, str]) -> tuple[bytes, bytes]:
         if len(_names) < _ENCODED_LIMIT:
             _names[name] = known
     ready = (known, value.encode("latin-1"))
-    if len(value) <= _ENCODED_LENGTH:
+    if len(value) <= _ENCODED_LENGTH and known not in _FLEETING:
         if len(encoded) >= _ENCODED_LIMIT:
             encoded.clear()
         encoded[pair] = ready
