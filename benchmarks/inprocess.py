@@ -31,7 +31,7 @@ CALLS = "calls"
 TURN = 0.02
 ROUNDS = 31
 QUICK_TURN = 0.01
-QUICK_ROUNDS = 5
+QUICK_ROUNDS = 3
 #: Requests that are made before; slow ones are made for so many turns.
 WARM_UP = 200
 FIRST_ONES = 10
