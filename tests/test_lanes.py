@@ -479,60 +479,53 @@ def test_a_process_forked_from_one_that_served_has_threads_of_its_own(tmp_path: 
     assert answer.read_text() == name == "asyncflask-worker"
 
 
+class Waiting:
+    """A blocking function that waits to be let go, and its caller; notes who has ended."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on = threading.Event(), threading.Event()
+        self.ended: list[str] = []
+
+    def block(self) -> None:
+        self.started.set()
+        self.go_on.wait(10)
+        self.ended.append("function")
+
+    async def call(self) -> None:
+        try:
+            await run_sync(io_workers(), self.block)
+        finally:
+            self.ended.append("caller")
+
+
 @pytest.mark.anyio
 async def test_a_blocking_function_that_runs_is_waited_for_however_often_it_is_cancelled() -> None:
-    started, go_on = threading.Event(), threading.Event()
-    ended: list[str] = []
-
-    def block() -> None:
-        started.set()
-        go_on.wait(10)
-        ended.append("function")
-
-    async def caller() -> None:
-        try:
-            await run_sync(io_workers(), block)
-        finally:
-            ended.append("caller")
-
-    task = asyncio.create_task(caller())
-    await asyncio.to_thread(started.wait, 10)
+    waiting = Waiting()
+    task = asyncio.create_task(waiting.call())
+    await asyncio.to_thread(waiting.started.wait, 10)
     for _ in range(3):
         task.cancel()
         await asyncio.sleep(0)
-    assert ended == []
-    go_on.set()
+    assert waiting.ended == []
+    waiting.go_on.set()
     with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
         await task
-    assert ended == ["function", "caller"]
+    assert waiting.ended == ["function", "caller"]
 
 
 @pytest.mark.anyio
 async def test_a_scope_that_is_cancelled_lets_a_blocking_function_end_that_runs() -> None:
-    started, go_on = threading.Event(), threading.Event()
-    ended: list[str] = []
-
-    def block() -> None:
-        started.set()
-        go_on.wait(10)
-        ended.append("function")
-
-    async def caller() -> None:
-        try:
-            await run_sync(io_workers(), block)
-        finally:
-            ended.append("caller")
-
+    waiting = Waiting()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
-            group.start_soon(caller)
-            await asyncio.to_thread(started.wait, 10)
+            group.start_soon(waiting.call)
+            await asyncio.to_thread(waiting.started.wait, 10)
             group.cancel_scope.cancel()
             for _ in range(3):
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-            assert ended == []
-            go_on.set()
-    assert ended == ["function", "caller"]
+            assert waiting.ended == []
+            waiting.go_on.set()
+    assert waiting.ended == ["function", "caller"]
 
 
 @pytest.mark.anyio

@@ -30,15 +30,7 @@ _closed.close()
 
 
 class Body(Intake):
-    """The body of one ASGI request.
-
-    :param receive: the server's.
-    :param length: the declared Content-Length in bytes, if any.
-    :param timeout: seconds without a byte after which the client gets a 408; ``None``: no limit.
-    :param server_context: the Context the server called the application in.
-    :param server_task: the task it did that in; ``None`` on a loop that is not asyncio's.
-    :param empty: whether no body is expected, only the client's leaving.
-    """
+    """The body of one ASGI request, as those see it who read it; made as an :class:`Intake`."""
 
     size = 0
     _file: t.IO[bytes] | None = None

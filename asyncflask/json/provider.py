@@ -45,7 +45,7 @@ class JSONProvider:
         :param obj: the value.
         :param kwargs: for the JSON library.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define 'dumps'.")
 
     def dump(self, obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
         """Serialize a value into a text file.
@@ -63,7 +63,7 @@ class JSONProvider:
         :param kwargs: for the JSON library.
         :raises ValueError: if the text is not valid JSON.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define 'loads'.")
 
     def load(self, fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
         """Read a value from a file of JSON text.

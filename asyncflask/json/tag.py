@@ -60,15 +60,15 @@ class JSONTag:
 
     def check(self, value: t.Any) -> bool:
         """Tell whether this tag is the one for a value."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define 'check'.")
 
     def to_json(self, value: t.Any) -> t.Any:
         """Turn a value into something JSON knows, without the tag."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define 'to_json'.")
 
     def to_python(self, value: t.Any) -> t.Any:
         """Turn what :meth:`to_json` gave back into the value."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define 'to_python'.")
 
     def tag(self, value: t.Any) -> t.Any:
         """Turn a value into what is written: JSON with the tag around it."""
