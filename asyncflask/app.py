@@ -38,7 +38,6 @@ from .pipeline.plan import find_overrides
 from .pipeline.plan import is_overridable
 from .pipeline.plan import overridable
 from .pipeline.plan import Plan
-from .routing import Router
 from .scaffold import Scaffold
 from .scaffold import setupmethod
 from .sessions import SecureCookieSessionInterface
@@ -115,7 +114,6 @@ class Flask(Dispatcher, metaclass=Served):
             root_path=root_path,
             lifespan=lifespan,
         )
-        self._router = Router()
         if self.has_static_folder:
             self._add_static_route(static_host, host_matching)
 

@@ -111,6 +111,21 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
+class Settings:
+    """What requests ask of a configuration, read once for as long as it stays as it is.
+
+    :param config: the configuration.
+    """
+
+    __slots__ = ("cancel_on_disconnect", "hosts", "max_header_size")
+
+    def __init__(self, config: Config) -> None:
+        self.cancel_on_disconnect: bool = config["CANCEL_ON_DISCONNECT"]
+        self.max_header_size: int | None = config["MAX_HEADER_SIZE"]
+        self.hosts: set[bytes | str | None] = set()
+        """Hosts that are accepted, unless only those are that the configuration trusts."""
+
+
 class Config(dict[str, t.Any]):
     """A dict with ways to fill it from files, objects and environment variables.
 
@@ -124,6 +139,7 @@ class Config(dict[str, t.Any]):
     """
 
     _state: object = None
+    _settings: Settings | None = None
 
     #: Called with the key and the value when a deprecated key is set; ``None`` for nobody.
     #: Bind it weakly to the application, which otherwise lives until the garbage collector runs.
@@ -139,6 +155,18 @@ class Config(dict[str, t.Any]):
     def _changed(self) -> None:
         # Whoever keeps something made of the values compares this, after they are set.
         self._state = object()
+        self._settings = None
+
+    def _settle(self) -> Settings:
+        """Give the settings, which are kept unless somebody's own code may give other values."""
+        state = self._state
+        settings = Settings(self)
+        if type(self) is Config and state is not None:
+            self._settings = settings
+            if state is not self._state:
+                # Another thread has changed a value meanwhile.
+                self._settings = None
+        return settings
 
     def __missing__(self, key: str) -> t.Any:
         if key in _DEPRECATED:
@@ -193,7 +221,7 @@ class Config(dict[str, t.Any]):
 
     def __getstate__(self) -> dict[str, t.Any]:
         # A copied or pickled config must not drag the application along.
-        left_out = {"on_deprecated", "_state"}
+        left_out = {"on_deprecated", "_settings", "_state"}
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:

@@ -22,6 +22,8 @@ from .lanes import INLINE
 from .lanes import is_async
 from .lanes import Lane
 from .lanes import to_thread
+from .routing import match
+from .routing import NOT_MADE
 from .signals import appcontext_popped
 from .signals import appcontext_pushed
 from .signals import appcontext_tearing_down
@@ -151,7 +153,7 @@ class AppContext(ContextBase):
     """
 
     _g: _AppCtxGlobals | None = None
-    _url_adapter: MapAdapter | None = _sentinel
+    _url_adapter: MapAdapter | None = NOT_MADE
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -171,7 +173,7 @@ class AppContext(ContextBase):
     @property
     def url_adapter(self) -> MapAdapter | None:
         """Builds URLs where there is no request; ``None`` without ``SERVER_NAME``."""
-        if self._url_adapter is _sentinel:
+        if self._url_adapter is NOT_MADE:
             self._url_adapter = self.app.create_url_adapter(None)
         return self._url_adapter
 
@@ -242,7 +244,7 @@ class RequestContext(ContextBase):
 
     _stored_session: SessionMixin | None
     _session_deferred = False
-    _url_adapter: MapAdapter | None = _sentinel
+    _url_adapter: MapAdapter | None
     plan: Plan = None  # type: ignore[assignment]
     """The stages of the matched endpoint, known once the context was pushed."""
 
@@ -263,12 +265,13 @@ class RequestContext(ContextBase):
         self.traceback = self.response = None
         self._after_request_functions: list[ft.AfterRequestCallable[t.Any]] = []
         self._cv_tokens = NOT_PUSHED
+        self._url_adapter = NOT_MADE
         self.preserve = None
 
     @property
     def url_adapter(self) -> MapAdapter | None:
         """Matches the request and builds URLs relative to it; ``None`` if its host is bad."""
-        if self._url_adapter is _sentinel:
+        if self._url_adapter is NOT_MADE:
             self._url_adapter = None
             try:
                 self._url_adapter = self.app.create_url_adapter(self.request)
@@ -339,7 +342,7 @@ class RequestContext(ContextBase):
         """Match the request; a subclass may do it in its own way."""
         request = self.request
         try:
-            request.url_rule, request.view_args = self.app._router.match(self)
+            request.url_rule, request.view_args = match(self)
         except HTTPException as exc:
             request.routing_exception = exc
 
@@ -373,7 +376,7 @@ class RequestContext(ContextBase):
             # What _find_plan() does for most, without the call.
             try:
                 if request.routing_exception is None:
-                    request.url_rule, request.view_args = app._router.match(self)
+                    request.url_rule, request.view_args = match(self)
             except HTTPException as exc:
                 request.routing_exception = exc
             rule = request.url_rule
@@ -399,7 +402,7 @@ class RequestContext(ContextBase):
                 if session is None:
                     session = app.session_interface.make_null_session(app)
                 self._session = session
-        if "create_url_adapter" in app._overrides and self._url_adapter is _sentinel:
+        if "create_url_adapter" in app._overrides and self._url_adapter is NOT_MADE:
             if request.url_rule is None and request.routing_exception is None:
                 await self._make_url_adapter(lane)
         self._find_plan()
@@ -410,7 +413,7 @@ class RequestContext(ContextBase):
         if request.url_rule is None and request.routing_exception is None:
             if type(self) is RequestContext:
                 try:
-                    request.url_rule, request.view_args = app._router.match(self)
+                    request.url_rule, request.view_args = match(self)
                 except HTTPException as exc:
                     request.routing_exception = exc
             else:

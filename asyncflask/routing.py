@@ -10,16 +10,17 @@ from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
 from werkzeug.sansio.utils import get_host
 
-from .ctx import RequestContext
+from .config import Settings
 from .matching import Tree
 
 if t.TYPE_CHECKING:
+    from .ctx import RequestContext
     from .wrappers import Request
 
 _KNOWN_HOSTS: t.Final = 256
 """Hosts whose check is remembered; any client can name any host."""
-_NOT_MADE: t.Final = RequestContext._url_adapter
-_WEBSOCKET_SCHEMES: t.Final = frozenset({"ws", "wss"})
+NOT_MADE: t.Final[t.Any] = object()
+"""What stands for the URL adapter of a context before it is made."""
 
 
 class Map(werkzeug.routing.Map):
@@ -56,69 +57,62 @@ def read_host(request: Request) -> str:
     return get_host(request.scheme, host, request.server, request.trusted_hosts)
 
 
-class Router:
-    """Finds the rule for a request.
+def match(ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
+    """Give the rule that matches a request, and the values of its variable parts.
 
     Where nothing but path and method decides, it is looked up in the tree of the map; everything
     else, and every doubt, is for Werkzeug.
+
+    :raises HTTPException: if there is none, or a redirect is the answer.
     """
+    app, request = ctx.app, ctx.request
+    url_map, config, raw, path = app.url_map, app.config, request.raw_headers, request.path
+    scope, scheme = request.scope, request.scheme
+    settings = config._settings or config._settle()
+    host: bytes | str | None
+    if raw is None:
+        host = _host_of_environ(request)
+    elif b"upgrade" in raw or (raw and len(raw) != len(scope["headers"])):  # type: ignore[index]
+        # It may be a websocket; or some header is there twice, which may be the host.
+        host = None
+    else:
+        host = raw.get(b"host", b"")
+    if (
+        # A map of another class may match as it likes.
+        type(url_map) is Map
+        and host in settings.hosts
+        and request.trusted_hosts is None
+        and ctx._url_adapter is NOT_MADE
+        and not app.subdomain_matching
+        and not (app._overrides and "create_url_adapter" in app._overrides)
+        and (scheme == "http" or scheme == "https")
+        and (path != "/" or scope is not None and scope["path"] == "/" or _has_slash(request))
+    ):
+        rules = url_map.tree.static.get(path)
+        if rules is not None and (rule := rules.get(request.method)) is not None:
+            return rule, {}
+        found = url_map.tree.match(path, request.method)
+        if found is not None:
+            return found
+    return _ask_werkzeug(ctx, host, settings)
 
-    def __init__(self) -> None:
-        self._hosts: dict[bytes | str, t.Any] = {}
-        """Hosts that binding accepts, each with the ``SERVER_NAME`` it was accepted under."""
 
-    def match(self, ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """Give the rule that matches the request, and the values of its variable parts.
-
-        :raises HTTPException: if there is none, or a redirect is the answer.
-        """
-        app, request = ctx.app, ctx.request
-        url_map, config, raw, path = app.url_map, app.config, request.raw_headers, request.path
-        scope = request.scope
-        host: bytes | str | None
-        if raw is None:
-            host = _host_of_environ(request)
-        elif b"upgrade" in raw or (raw and len(raw) != len(scope["headers"])):  # type: ignore[index]
-            # It may be a websocket; or some header is there twice, which may be the host.
-            host = None
-        else:
-            host = raw.get(b"host", b"")
-        if (
-            # A map of another class may match as it likes.
-            type(url_map) is Map
-            and self._hosts.get(host, self) is config["SERVER_NAME"]  # type: ignore[arg-type]
-            and config["TRUSTED_HOSTS"] is None
-            and request.trusted_hosts is None
-            and ctx._url_adapter is _NOT_MADE
-            and not app.subdomain_matching
-            and not (app._overrides and "create_url_adapter" in app._overrides)
-            and request.scheme not in _WEBSOCKET_SCHEMES
-            and (path != "/" or scope is not None and scope["path"] == "/" or _has_slash(request))
-        ):
-            rules = url_map.tree.static.get(path)
-            if rules is not None and (rule := rules.get(request.method)) is not None:
-                return rule, {}
-            found = url_map.tree.match(path, request.method)
-            if found is not None:
-                return found
-        return self._ask_werkzeug(ctx, host)
-
-    def _ask_werkzeug(
-        self, ctx: RequestContext, host: bytes | str | None
-    ) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        request = ctx.request
-        made = ctx._url_adapter is _NOT_MADE and "create_url_adapter" not in ctx.app._overrides
-        adapter = ctx.url_adapter
-        if adapter is None:
-            if request.routing_exception is not None:
-                raise request.routing_exception
-            return None, None
-        if made and host is not None:
-            # Binding has accepted the host, and IDNA can encode it.
-            if len(self._hosts) >= _KNOWN_HOSTS:
-                self._hosts.clear()
-            self._hosts[host] = ctx.app.config["SERVER_NAME"]
-        return adapter.match(return_rule=True)  # type: ignore[return-value]
+def _ask_werkzeug(
+    ctx: RequestContext, host: bytes | str | None, settings: Settings
+) -> tuple[Rule | None, dict[str, t.Any] | None]:
+    request = ctx.request
+    made = ctx._url_adapter is NOT_MADE and "create_url_adapter" not in ctx.app._overrides
+    adapter = ctx.url_adapter
+    if adapter is None:
+        if request.routing_exception is not None:
+            raise request.routing_exception
+        return None, None
+    if made and host is not None and request.trusted_hosts is None:
+        # Binding has accepted the host, and IDNA can encode it.
+        if len(settings.hosts) >= _KNOWN_HOSTS:
+            settings.hosts.clear()
+        settings.hosts.add(host)
+    return adapter.match(return_rule=True)  # type: ignore[return-value]
 
 
 def _host_of_environ(request: Request) -> str | None:

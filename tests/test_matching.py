@@ -28,7 +28,8 @@ from werkzeug.routing.matcher import StateMachineMatcher
 
 from asyncflask import Flask
 from asyncflask.ctx import RequestContext
-from asyncflask.routing import _NOT_MADE
+from asyncflask.routing import match
+from asyncflask.routing import NOT_MADE
 from tests.test_routing import environ_of
 from tests.test_routing import RuleSpec
 from tests.test_routing import scope_of
@@ -283,8 +284,8 @@ def bind(url_map: werkzeug.routing.Map, world: World, sent: Sent) -> t.Any:
 def match_by(app: Flask, source: dict[str, t.Any]) -> tuple[tuple[object, ...], bool]:
     """Match as a request does; and whether without Werkzeug."""
     ctx = RequestContext(app, source)  # type: ignore[arg-type]
-    observed = observe(lambda: app._router.match(ctx))
-    return observed, ctx._url_adapter is _NOT_MADE
+    observed = observe(lambda: match(ctx))
+    return observed, ctx._url_adapter is NOT_MADE
 
 
 def is_certain(world: World, sent: Sent, number: int) -> bool:
@@ -352,7 +353,7 @@ def test_what_is_certain_is_matched_without_werkzeug(
     match_by(app, source(Sent("/")))
     with mock.patch.object(StateMachineMatcher, "match", side_effect=AssertionError):
         observed = RequestContext(app, source(Sent(path)))
-        assert app._router.match(observed) == (app.url_map._rules[0], values)
+        assert match(observed) == (app.url_map._rules[0], values)
 
 
 def test_a_slash_too_many_or_missing_is_matched_without_werkzeug() -> None:
@@ -391,7 +392,7 @@ def endpoint_of(app: Flask, sent: Sent) -> object:
     for source in (scope_of, environ_of) * 2:
         ctx = RequestContext(app, source(sent))  # type: ignore[arg-type]
         try:
-            rule, _ = app._router.match(ctx)
+            rule, _ = match(ctx)
             answers.append(rule.endpoint if rule is not None else None)
         except HTTPException as error:
             answers.append(type(error))
@@ -476,7 +477,7 @@ def test_an_adapter_that_was_set_is_the_one_that_matches() -> None:
     assert endpoint_of(app, Sent("/a")) == "/a"
     ctx = RequestContext(app, scope_of(Sent("/a")))  # type: ignore[arg-type]
     ctx.url_adapter = app.url_map.bind("example.com", path_info="/b")
-    assert app._router.match(ctx)[0].endpoint == "/b"  # type: ignore[union-attr]
+    assert match(ctx)[0].endpoint == "/b"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("rule", ["/a", "/<x>"])
@@ -485,7 +486,7 @@ def test_the_scheme_of_websockets_matches_their_rules_only(rule: str) -> None:
     assert endpoint_of(app, Sent("/a")) == rule
     ctx = RequestContext(app, scope_of(Sent("/a")) | {"scheme": "wss"})  # type: ignore[arg-type]
     with pytest.raises(WebsocketMismatch):
-        app._router.match(ctx)
+        match(ctx)
 
 
 def test_what_a_map_or_matcher_was_given_is_called() -> None:
@@ -498,9 +499,9 @@ def test_what_a_map_or_matcher_was_given_is_called() -> None:
         else:
             app.url_map._matcher.match = mock.Mock(side_effect=NotFound)  # type: ignore[method-assign]
         ctx = RequestContext(app, scope_of(Sent("/a")))  # type: ignore[arg-type]
-        app._router._hosts[b"example.com"] = None
+        app.config._settle().hosts.add(b"example.com")
         with pytest.raises(NotFound):
-            app._router.match(ctx)
+            match(ctx)
 
 
 def test_a_rule_of_another_class_says_itself_what_it_redirects() -> None:
@@ -520,7 +521,7 @@ def test_a_converter_that_is_replaced_later_is_asked() -> None:
     assert endpoint_of(app, Sent("/a")) == "/<noting:x>"
     ctx = RequestContext(app, scope_of(Sent("/a")))  # type: ignore[arg-type]
     with mock.patch.object(Noting, "to_python", lambda self, value: value * 2):
-        assert app._router.match(ctx)[1] == {"x": "aa"}
+        assert match(ctx)[1] == {"x": "aa"}
 
 
 def test_an_expression_that_is_none_concerns_its_own_requests_only() -> None:
@@ -532,7 +533,7 @@ def test_an_expression_that_is_none_concerns_its_own_requests_only() -> None:
     for source in (scope_of, environ_of) * 2:
         ctx = RequestContext(app, source(Sent("/bad/a")))  # type: ignore[arg-type]
         with pytest.raises(Exception, match=r"missing \)|unterminated"):
-            app._router.match(ctx)
+            match(ctx)
 
 
 def test_a_refusal_asks_the_converter_once() -> None:
@@ -541,7 +542,7 @@ def test_a_refusal_asks_the_converter_once() -> None:
     asked.clear()
     ctx = RequestContext(app, scope_of(Sent("/x")))  # type: ignore[arg-type]
     with pytest.raises(NotFound):
-        app._router.match(ctx)
+        match(ctx)
     assert asked == [("Noting", "x")]
 
 
@@ -552,7 +553,7 @@ def test_values_belong_to_one_request() -> None:
         kept = []
         for _ in range(3):
             ctx = RequestContext(app, scope_of(Sent(path)))  # type: ignore[arg-type]
-            _, values = app._router.match(ctx)
+            _, values = match(ctx)
             assert values is not None and "spoiled" not in values
             values["spoiled"] = True
             kept.append(values)
@@ -572,7 +573,7 @@ def calls_of(app: Flask, path: str) -> int:
 
     sys.setprofile(count)
     try:
-        app._router.match(ctx)
+        match(ctx)
     finally:
         sys.setprofile(None)
     return calls

@@ -41,6 +41,7 @@ if t.TYPE_CHECKING:
     from .body import Body
 
 _NO_ENVIRON: t.Any = None
+_ENDED: t.Final = object()
 
 
 async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +54,8 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     for name, value in scope.get("headers", ()):
         raw[name] = value
         size += len(name) + len(value)
-    limit = app.config["MAX_HEADER_SIZE"]
+    config = app.config
+    limit = (config._settings or config._settle()).max_header_size
     if limit is not None and size > limit:
         # Before anything else is made of them, so that it costs next to nothing.
         too_large = wire.TOO_LARGE
@@ -68,7 +70,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         or b"transfer-encoding" in raw
         or request.method not in BODILESS_METHODS
     ):
-        request.body = request.new_body(app.config["BODY_TIMEOUT"])
+        request.body = request.new_body(config["BODY_TIMEOUT"])
     if app._overrides and "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
     else:
@@ -81,12 +83,11 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     app._under_way.add(driver)
     try:
         coro = stages.handle(app, ctx, driver)
-        try:
-            command = driver.context.run(coro.send, None)
-        except StopIteration as stop:
-            response = stop.value
-        else:
-            response = await driver.drive(coro).go_on(command)
+        # Most requests end in their first step, and so without a StopIteration being made.
+        command = driver.context.run(next, coro.__await__(), _ENDED)
+        if command is not _ENDED:
+            await driver.drive(coro).go_on(command)
+        response: Response = ctx.response  # type: ignore[assignment]
         ctx.response = None
         if driver.keep:
             ctx.lane, driver.task = driver, current_task()

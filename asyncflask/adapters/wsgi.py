@@ -58,7 +58,8 @@ def _respond(
     ctx.request.routing_exception = check_framing(environ)
     answer = _Answer(app, ctx.request, driver, start_response)
     try:
-        response = driver.drive(stages.handle(app, ctx, driver.lane, answer.begin))
+        driver.drive(stages.handle(app, ctx, driver.lane, answer.begin))
+        response: Response = ctx.response  # type: ignore[assignment]
         if not answer.begun:
             driver.lane.context.run(answer.begin, response)
     except BaseException:

@@ -72,8 +72,8 @@ async def handle(
     ctx: RequestContext,
     lane: Lane,
     begin: t.Callable[[Response], None] | None = None,
-) -> Response:
-    """Take a request from its context's push to its pop, and give the response to send.
+) -> None:
+    """Take a request from its context's push to its pop, and leave the response with that.
 
     :param begin: called on the request's thread with the response, before the context is popped,
         unless the request is on the loop and nothing around ``wsgi_app`` could look at it then.
@@ -95,7 +95,7 @@ async def handle(
                 or request_started.receivers
                 or lane.threaded
                 or ctx.request.scope is None
-                or app.config["CANCEL_ON_DISCONNECT"]
+                or (app.config._settings or app.config._settle()).cancel_on_disconnect
             ):
                 response = await full_dispatch(app, ctx, lane)
             else:
@@ -122,7 +122,6 @@ async def handle(
             if not lane.threaded:
                 await to_thread()
             begin(response)
-        return response
     except BaseException as exc:
         release_streams(ctx)
         error = error or exc
