@@ -27,6 +27,7 @@ from .routing import NOT_MADE
 from .signals import appcontext_popped
 from .signals import appcontext_pushed
 from .signals import appcontext_tearing_down
+from .signals import heard
 from .signals import request_tearing_down
 from .teardown import call_override
 from .teardown import propagates
@@ -358,14 +359,19 @@ class RequestContext(ContextBase):
         alone = self.isolated and not self._cv_tokens
         if alone or (current := _cv_app.get(None)) is None or current.app is not app:
             app_ctx = app.app_context() if overrides else AppContext(app)
-            app_ctx._cv_tokens = [*app_ctx._cv_tokens, (_cv_app.set(app_ctx), None)]
+            app_entry = (_cv_app.set(app_ctx), None)
+            if overrides:
+                # It may be one that is pushed already.
+                app_ctx._cv_tokens = [*app_ctx._cv_tokens, app_entry]
+            else:
+                app_ctx._cv_tokens = [app_entry]
         entry = (_cv_request.set(self), app_ctx)
         # Without a call in between, for threads that push the same context.
         if self._cv_tokens is NOT_PUSHED:
             self._cv_tokens = [entry]
         else:
             self._cv_tokens.append(entry)
-        if overrides or appcontext_pushed.receivers:
+        if overrides or (heard and appcontext_pushed.receivers):
             return False
         if self._stored_session is None:
             if app._session_stages[0][1] != INLINE:
@@ -447,7 +453,7 @@ class RequestContext(ContextBase):
             or self.plan.teardown
             or self.preserve is not None
             or request._closes
-            or request_tearing_down.receivers
+            or (heard and request_tearing_down.receivers)
         ):
             return False
         if (
@@ -455,8 +461,7 @@ class RequestContext(ContextBase):
             or app.teardown_appcontext_funcs
             or app._overrides
             or lane.bound
-            or appcontext_tearing_down.receivers
-            or appcontext_popped.receivers
+            or (heard and (appcontext_tearing_down.receivers or appcontext_popped.receivers))
             or _cv_request.get(None) is not self
         ):
             return False

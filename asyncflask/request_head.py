@@ -121,7 +121,10 @@ class RequestHead(TolerantRequest):
             request.root_path, path = route_path(scope)
         else:
             request.root_path = ""
-        request.path = path if path[:1] == "/" and path[:2] != "//" else "/" + path.lstrip("/")
+        if path == "/" or (path and path[0] == "/" and path[1] != "/"):
+            request.path = path
+        else:
+            request.path = "/" + path.lstrip("/")
         return request
 
     @classmethod

@@ -38,6 +38,7 @@ from ..lanes import SYNC
 from ..lanes import to_loop
 from ..lanes import to_thread
 from ..signals import got_request_exception
+from ..signals import heard
 from ..signals import request_finished
 from ..signals import request_started
 from ..teardown import call_override
@@ -92,7 +93,7 @@ async def handle(
             elif (
                 ctx.plan.plain_view is None
                 or ctx.request.method == "OPTIONS"
-                or request_started.receivers
+                or (heard and request_started.receivers)
                 or lane.threaded
                 or ctx.request.scope is None
                 or (app.config._settings or app.config._settle()).cancel_on_disconnect
@@ -206,7 +207,7 @@ def respond(
     """Do what :func:`finalize` does: at once, or in the coroutine that is given."""
     if (
         app._overrides
-        or request_finished.receivers
+        or (heard and request_finished.receivers)
         or (type(rv) not in _PLAIN and returns.runs_user_code(rv))
     ):
         return _finalize_step(app, ctx, lane, rv)
