@@ -222,7 +222,7 @@ async def _send_in_parts(
     elif (whole := await read_small_file(driver, response)) is not None:
         await send_whole(send, method, status, headers, whole)
     else:
-        if "X-Sendfile" in response.headers:
+        if any(name == b"x-sendfile" for name, _ in headers):
             # A proxy puts the file in; a server would wait for as many bytes from here.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         start: Message = {"type": "http.response.start", "status": status, "headers": headers}

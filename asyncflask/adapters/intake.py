@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import contextvars
 import typing as t
-from types import CoroutineType
 
 import anyio
 import anyio.lowlevel
@@ -36,6 +35,7 @@ _IN_A_ROW: t.Final = 100
 """Messages that are taken in before others get their turn, if none of them has to be waited for."""
 # What came of waiting too long is told by the body, as to others who wait.
 _NOTHING: t.Final[Message] = {"type": "nothing"}
+_ENDED: t.Final = object()
 
 
 class Intake:
@@ -193,19 +193,16 @@ class Intake:
         Most are there already, so that there is no time to measure and nobody to wait with it.
         """
         rest: t.Awaitable[Message]
+        received: list[Message] = []
         try:
-            receiving = self._receive()
-            if type(receiving) is not CoroutineType:
-                # Of a server that is not written in Python; it may know no send().
-                receiving = _await(receiving)
-            steps = receiving.__await__()
-            command = steps.send(None)
-        except StopIteration as stop:
-            return t.cast("Message", stop.value)
+            steps = _receive_into(received, self._receive()).__await__()
+            command = next(steps, _ENDED)
         except Exception as exc:
             rest = self._no_message(exc)
         else:
-            rest = self._next_message(go_on(steps, command))
+            if command is _ENDED:
+                return received[0]
+            rest = self._next_message(_receive_on(received, steps, command))
         # All others who want a message wait for this one.
         incoming = self._incoming = asyncio.get_running_loop().create_future()
         try:
@@ -302,5 +299,13 @@ class Intake:
             )
 
 
-async def _await(receiving: t.Awaitable[Message]) -> Message:
-    return await receiving
+async def _receive_into(received: list[Message], receiving: t.Awaitable[Message]) -> None:
+    """Put a message in a list: to end with a value by hand takes a costly StopIteration."""
+    received.append(await receiving)
+
+
+async def _receive_on(
+    received: list[Message], steps: t.Generator[t.Any, t.Any, None], command: t.Any
+) -> Message:
+    await go_on(steps, command)
+    return received[0]
