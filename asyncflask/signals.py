@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typing as t
 
-from blinker import Namespace as Namespace
 from blinker import NamedSignal
+from blinker import Namespace as Namespace
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 

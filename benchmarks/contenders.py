@@ -75,6 +75,13 @@ CONTENDERS = (
         imports=("starlette.applications", "starlette.responses", "starlette.routing"),
     ),
     Contender("asyncflask", "asgi", "asyncflask:make", ("asyncflask",)),
+    Contender(
+        "Starlette, BaseHTTPMiddleware",
+        "asgi",
+        "starlette:StarletteDispatched",
+        ("starlette",),
+        imports=("starlette.applications", "starlette.responses", "starlette.routing"),
+    ),
     Contender("raw ASGI", "asgi", "raw:make", ()),
     Contender("FastAPI", "asgi", "fastapi:make", ("fastapi",), FORMS),
     Contender("Litestar", "asgi", "litestar:make", ("litestar", "starlette")),

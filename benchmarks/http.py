@@ -1,11 +1,13 @@
 """Measures over HTTP: requests per second, latencies, and the server's processor time.
 
-A server has one core and the client another. The frameworks of a workload are measured in turns.
+A server has one core and the client another. The frameworks are measured in short turns, and the
+workloads in many rounds: the speed of a machine changes from one second to the next.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import sys
 import time
@@ -37,17 +39,17 @@ P99 = "p99 ms"
 CPU = "cpu µs"
 
 #: How long one server is measured before it is the next one's turn, in seconds.
-TURN = 0.8
-ROUNDS = 5
+TURN = 0.25
+ROUNDS = 16
 QUICK_TURN = 0.1
 QUICK_ROUNDS = 2
-#: The client that checks every answer warms the servers up.
+#: The client that checks every answer warms the servers up, for so many turns.
 WARM_CONNECTIONS = 8
-#: Where one answer takes longer than this, a turn is long enough for each connection to have one,
-#: up to so many usual turns, or to a limit.
+WARM_TURNS = 0.8
+#: Where one answer takes longer than this, the turns of its workload are long enough for each
+#: connection to have one, up to so many usual turns, and there are fewer rounds of it.
 SLOW = 0.01
-LONGER_TURN = 5
-LONGEST_TURN = 1.5
+LONGEST_TURN = 4
 #: A turn without any answers is made anew, so many times as long, until that takes too long, too.
 LONGER = 3
 TOO_LONG = 30.0
@@ -64,6 +66,14 @@ class Rival:
     turn: float = TURN
 
 
+class Race(t.NamedTuple):
+    """The rivals in a workload, who meet in one round of so many."""
+
+    workload: Workload
+    rivals: list[Rival]
+    every: int
+
+
 def measure_workloads(
     workloads: Sequence[Workload],
     contenders: Sequence[Contender],
@@ -71,19 +81,23 @@ def measure_workloads(
     turn: float,
     figures: Figures,
 ) -> None:
-    """Measure workloads, one after the other, while all servers stay up."""
+    """Measure workloads in turns, while all servers stay up."""
     server_core, client_core = two_cores()
     with client_process(client_core) as client, contextlib.ExitStack() as stack:
         served = start_servers(stack, workloads, contenders)
+        races = []
         for workload in workloads:
             rivals = [
                 Rival(one, served[one.name, workload.app], 0, turn=turn)
                 for one in contenders_of(workload, LEVEL, contenders)
             ]
-            ready = [rival for rival in rivals if warm_up(workload, rival, client)]
-            for rival in ready:
-                rival.server.pin(server_core)
-            measure(workload, ready, client, rounds, figures)
+            races.append(prepare(workload, rivals, client))
+        for server in served.values():
+            server.pin(server_core)
+        for number in range(rounds):
+            for race in races:
+                if number % race.every == 0:
+                    measure(race.workload, race.rivals, client, number, figures)
 
 
 @contextlib.contextmanager
@@ -112,39 +126,57 @@ def start_servers(
 
 
 def measure(
-    workload: Workload, ready: list[Rival], client: Executor, rounds: int, figures: Figures
+    workload: Workload, rivals: list[Rival], client: Executor, number: int, figures: Figures
 ) -> None:
-    """Measure the servers of a workload, in turns."""
-    for number in range(rounds):
-        # Another one begins in each round: none always runs after the same one.
-        start = number % max(1, len(ready))
-        for rival in ready[start:] + ready[:start]:
-            before = rival.server.cpu_seconds
-            stood = put_load(workload, rival, client)
-            cpu = (rival.server.cpu_seconds - before) * 1e6 / stood.answers
-            measured = {RATE: stood.per_second, P50: stood.p50, P99: stood.p99, CPU: cpu}
-            for metric, value in measured.items():
-                figures.add(Key(LEVEL, workload.name, rival.contender.name, metric), value)
+    """Measure the servers of a workload, each for a turn.
+
+    :param number: that of the round.
+    """
+    # Another one begins in each round: none always runs after the same one.
+    start = number % max(1, len(rivals))
+    for rival in rivals[start:] + rivals[:start]:
+        before = rival.server.cpu_seconds
+        stood = put_load(workload, rival, client)
+        cpu = (rival.server.cpu_seconds - before) * 1e6 / stood.answers
+        measured = {RATE: stood.per_second, P50: stood.p50, P99: stood.p99, CPU: cpu}
+        for metric, value in measured.items():
+            figures.add(Key(LEVEL, workload.name, rival.contender.name, metric), value)
 
 
-def warm_up(workload: Workload, rival: Rival, client: Executor) -> bool:
-    """Wait for a server, check its answer and warm it up; say so if the answer is not right."""
+def prepare(workload: Workload, rivals: list[Rival], client: Executor) -> Race:
+    """Warm the servers of a workload up, and see how long their turns have to be."""
+    ready, slowest, times = [], 0.0, 1
+    for rival in rivals:
+        seconds = warm_up(workload, rival, client)
+        if seconds is not None:
+            ready.append(rival)
+            slowest = max(slowest, seconds)
+    if slowest > SLOW:
+        usual = ready[0].turn
+        times = max(1, min(LONGEST_TURN, math.ceil(slowest * workload.connections / usual)))
+    for each in ready:
+        each.turn *= times
+    return Race(workload, ready, times)
+
+
+def warm_up(workload: Workload, rival: Rival, client: Executor) -> float | None:
+    """Wait for a server, check its answer and warm it up.
+
+    :returns: how long an answer takes, in seconds; ``None`` if it is not right, which is said.
+    """
     rival.port = rival.server.ports[workload.app]
     name = rival.contender.name
     try:
         rival.cookie = load.check_server(name, rival.port, workload)
         few = replace(workload, connections=min(WARM_CONNECTIONS, workload.connections))
-        client.submit(load.make_load, rival.port, few, rival.cookie, rival.turn / 4).result()
+        seconds = rival.turn * WARM_TURNS
+        client.submit(load.make_load, rival.port, few, rival.cookie, seconds).result()
         start = time.perf_counter()
         load.fetch(rival.port, workload, rival.cookie)
     except (OSError, RuntimeError) as error:
         print(f"{name} is left out of {workload.name!r}: {error}", file=sys.stderr)
-        return False
-    seconds = time.perf_counter() - start
-    if seconds > SLOW:
-        longest = min(LONGER_TURN * rival.turn, LONGEST_TURN)
-        rival.turn = max(rival.turn, min(longest, seconds * workload.connections))
-    return True
+        return None
+    return time.perf_counter() - start
 
 
 def put_load(workload: Workload, rival: Rival, client: Executor) -> Load:

@@ -1,7 +1,7 @@
 """Hooks for frameworks without them: one pure ASGI middleware that does the work of five.
 
-That is the cheapest way Starlette's documentation shows; ``BaseHTTPMiddleware`` costs several
-times as much.
+That is the cheapest way Starlette's documentation shows. ``BaseHTTPMiddleware``, the first one it
+shows, costs several times as much, and is measured beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import typing as t
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.types import Message
 from starlette.types import Receive
@@ -42,6 +46,22 @@ class Hooks:
             await self.app(scope, receive, send_hooked)
         finally:
             state.pop("first", None)
+
+
+class DispatchedHooks(BaseHTTPMiddleware):
+    """Does the same, written as a function around the view."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Do what is before and after the view."""
+        request.state.first = "1"
+        request.state.second = "2"
+        try:
+            response = await call_next(request)
+            response.headers["X-First"] = request.state.first
+            response.headers["X-Second"] = request.state.second
+            return response
+        finally:
+            del request.state.first
 
 
 class SyncHooks:

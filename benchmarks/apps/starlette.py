@@ -25,6 +25,7 @@ from .content import ROWS
 from .content import SECRET
 from .content import static_folder
 from .content import TEMPLATES
+from .middleware import DispatchedHooks
 from .middleware import Hooks
 from .middleware import SyncHooks
 
@@ -133,6 +134,13 @@ class StarletteApps:
 
     def body(self) -> Starlette:
         return Starlette(routes=[Route("/", count_items, methods=["POST"])])
+
+
+class StarletteDispatched:
+    """Makes the one application that may have another kind of middleware."""
+
+    def hooks(self) -> Starlette:
+        return Starlette(routes=[Route("/", hello)], middleware=[Middleware(DispatchedHooks)])
 
 
 make = StarletteApps
