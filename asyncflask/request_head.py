@@ -113,7 +113,6 @@ class RequestHead(TolerantRequest):
         request.body = body
         request.has_cookies = b"cookie" in raw_headers
         request.url_rule = request.routing_exception = None
-        request._closes = False
         request.scheme = scope.get("scheme", "http")
         request.method = scope["method"].upper()
         path = scope["path"]
