@@ -96,6 +96,8 @@ class Flask(Dispatcher, metaclass=Served):
         lifespan: Lifespan | None = None,
     ) -> None:
         self._plans: dict[str | None, Plan] = {}
+        # Hosts that binding accepts, each with the ``SERVER_NAME`` it was accepted under.
+        self._hosts: dict[bytes | str | None, t.Any] = {}
         self._middleware: list[t.Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._serving = False

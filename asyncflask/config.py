@@ -111,21 +111,6 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
-class Settings:
-    """What requests ask of a configuration, read once for as long as it stays as it is.
-
-    :param config: the configuration.
-    """
-
-    __slots__ = ("cancel_on_disconnect", "hosts", "max_header_size")
-
-    def __init__(self, config: Config) -> None:
-        self.cancel_on_disconnect: bool = config["CANCEL_ON_DISCONNECT"]
-        self.max_header_size: int | None = config["MAX_HEADER_SIZE"]
-        self.hosts: set[bytes | str | None] = set()
-        """Hosts that are accepted, unless only those are that the configuration trusts."""
-
-
 class Config(dict[str, t.Any]):
     """A dict with ways to fill it from files, objects and environment variables.
 
@@ -139,7 +124,6 @@ class Config(dict[str, t.Any]):
     """
 
     _state: object = None
-    _settings: Settings | None = None
 
     #: Called with the key and the value when a deprecated key is set; ``None`` for nobody.
     #: Bind it weakly to the application, which otherwise lives until the garbage collector runs.
@@ -155,18 +139,6 @@ class Config(dict[str, t.Any]):
     def _changed(self) -> None:
         # Whoever keeps something made of the values compares this, after they are set.
         self._state = object()
-        self._settings = None
-
-    def _settle(self) -> Settings:
-        """Give the settings, which are kept unless somebody's own code may give other values."""
-        state = self._state
-        settings = Settings(self)
-        if type(self) is Config and state is not None:
-            self._settings = settings
-            if state is not self._state:
-                # Another thread has changed a value meanwhile.
-                self._settings = None
-        return settings
 
     def __missing__(self, key: str) -> t.Any:
         if key in _DEPRECATED:
@@ -174,12 +146,17 @@ class Config(dict[str, t.Any]):
         raise KeyError(key)
 
     def __setitem__(self, key: str, value: t.Any) -> None:
-        if key in _DEPRECATED:
+        self._store({key: value})
+
+    def _store(self, values: dict[str, t.Any]) -> None:
+        deprecated = values.keys() & _DEPRECATED.keys()
+        for key in sorted(deprecated):
             _warn_deprecated(key)
-        super().__setitem__(key, value)
+        super().update(values)
         self._changed()
-        if key in _DEPRECATED and self.on_deprecated is not None:
-            self.on_deprecated(key, value)
+        if self.on_deprecated is not None:
+            for key in sorted(deprecated):
+                self.on_deprecated(key, values[key])
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
@@ -202,26 +179,25 @@ class Config(dict[str, t.Any]):
         super().clear()
         self._changed()
 
-    # The dict's own update, setdefault and |= go around __setitem__.
+    # Like the dict's own, these go around a subclass's __setitem__ and __getitem__.
 
     def update(self, *args: t.Any, **kwargs: t.Any) -> None:
         """Set several keys, as :meth:`dict.update` does."""
-        for key, value in dict(*args, **kwargs).items():
-            self[key] = value
+        self._store(dict(*args, **kwargs))
 
     def setdefault(self, key: str, default: t.Any = None) -> t.Any:
         """Return the value of *key*, after setting it to *default* if it is not set."""
         if key not in self:
-            self[key] = default
-        return self[key]
+            self._store({key: default})
+        return super().setdefault(key, default)
 
     def __ior__(self, other: t.Any) -> t.Self:  # type: ignore[override,misc]
-        self.update(other)
+        self._store(dict(other))
         return self
 
     def __getstate__(self) -> dict[str, t.Any]:
         # A copied or pickled config must not drag the application along.
-        left_out = {"on_deprecated", "_settings", "_state"}
+        left_out = {"on_deprecated", "_state"}
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
@@ -330,7 +306,9 @@ class Config(dict[str, t.Any]):
         :returns: always ``True``.
         """
         given = dict(mapping or {}, **kwargs)
-        self.update((key, value) for key, value in given.items() if key.isupper())
+        for key, value in given.items():
+            if key.isupper():
+                self[key] = value
         return True
 
     def get_namespace(

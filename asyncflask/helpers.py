@@ -387,7 +387,7 @@ def announce(app: Flask, signal: Signal, **kwargs: t.Any) -> None:
     :param signal: one whose receivers change nothing that the caller goes on with.
     :raises RuntimeError: for an async receiver on the loop where no request is handled.
     """
-    if not signal.receivers:
+    if not signal.receivers or signal.is_muted:
         return
     ctx = _cv_request.get(None)
     if ctx is None or ctx.deferred is None or not runs_on_loop():

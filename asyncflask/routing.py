@@ -10,7 +10,6 @@ from werkzeug.routing import Rule
 from werkzeug.routing import RuleFactory
 from werkzeug.sansio.utils import get_host
 
-from .config import Settings
 from .matching import Tree
 
 if t.TYPE_CHECKING:
@@ -68,7 +67,6 @@ def match(ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
     app, request = ctx.app, ctx.request
     url_map, config, raw, path = app.url_map, app.config, request.raw_headers, request.path
     scope, scheme = request.scope, request.scheme
-    settings = config._settings or config._settle()
     host: bytes | str | None
     if raw is None:
         host = _host_of_environ(request)
@@ -80,7 +78,8 @@ def match(ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
     if (
         # A map of another class may match as it likes.
         type(url_map) is Map
-        and host in settings.hosts
+        and app._hosts.get(host, ctx) is config["SERVER_NAME"]
+        and config["TRUSTED_HOSTS"] is None
         and request.trusted_hosts is None
         and ctx._url_adapter is NOT_MADE
         and not app.subdomain_matching
@@ -94,11 +93,11 @@ def match(ctx: RequestContext) -> tuple[Rule | None, dict[str, t.Any] | None]:
         found = url_map.tree.match(path, request.method)
         if found is not None:
             return found
-    return _ask_werkzeug(ctx, host, settings)
+    return _ask_werkzeug(ctx, host)
 
 
 def _ask_werkzeug(
-    ctx: RequestContext, host: bytes | str | None, settings: Settings
+    ctx: RequestContext, host: bytes | str | None
 ) -> tuple[Rule | None, dict[str, t.Any] | None]:
     request = ctx.request
     made = ctx._url_adapter is NOT_MADE and "create_url_adapter" not in ctx.app._overrides
@@ -107,11 +106,12 @@ def _ask_werkzeug(
         if request.routing_exception is not None:
             raise request.routing_exception
         return None, None
-    if made and host is not None and request.trusted_hosts is None:
+    if made and host is not None:
         # Binding has accepted the host, and IDNA can encode it.
-        if len(settings.hosts) >= _KNOWN_HOSTS:
-            settings.hosts.clear()
-        settings.hosts.add(host)
+        hosts = ctx.app._hosts
+        if len(hosts) >= _KNOWN_HOSTS:
+            hosts.clear()
+        hosts[host] = ctx.app.config["SERVER_NAME"]
     return adapter.match(return_rule=True)  # type: ignore[return-value]
 
 

@@ -7,34 +7,39 @@ import typing as t
 from blinker import NamedSignal
 from blinker import Namespace as Namespace
 
-F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+# Kept apart from blinker's default namespace, so that no extension's signal meets one of these.
+_signals = Namespace()
 
-heard: t.Final[set[NamedSignal]] = set()
-"""Those of the signals below that ever had a receiver. As long as there is none, a request need
-not ask each of them."""
-
-
-class _Signal(NamedSignal):
-    """A signal that takes note of its first receiver."""
-
-    def connect(self, receiver: F, sender: t.Any = NamedSignal.ANY, weak: bool = True) -> F:
-        """Call a receiver each time the signal is sent, as blinker's signals do.
-
-        :param receiver: called with the sender and what is sent along.
-        :param sender: the only sender it is called for; by default there may be any.
-        :param weak: whether the signal does not keep the receiver alive.
-        """
-        heard.add(self)
-        return super().connect(receiver, sender, weak)
+heard: t.Final[set[str]] = set()
+"""The names of those signals below that ever had a receiver. As long as there is none, a request
+need not ask each of them."""
 
 
-template_rendered = _Signal("template-rendered")
-before_render_template = _Signal("before-render-template")
-request_started = _Signal("request-started")
-request_finished = _Signal("request-finished")
-request_tearing_down = _Signal("request-tearing-down")
-got_request_exception = _Signal("got-request-exception")
-appcontext_tearing_down = _Signal("appcontext-tearing-down")
-appcontext_pushed = _Signal("appcontext-pushed")
-appcontext_popped = _Signal("appcontext-popped")
-message_flashed = _Signal("message-flashed")
+class _Receivers(dict[t.Any, t.Any]):
+    """The receivers of a signal, where it is noted that there are any."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __setitem__(self, key: t.Any, receiver: t.Any) -> None:
+        heard.add(self._name)
+        super().__setitem__(key, receiver)
+
+
+def _make_signal(name: str) -> NamedSignal:
+    signal = _signals.signal(name)
+    signal.receivers = _Receivers(name)
+    return signal
+
+
+template_rendered = _make_signal("template-rendered")
+before_render_template = _make_signal("before-render-template")
+request_started = _make_signal("request-started")
+request_finished = _make_signal("request-finished")
+request_tearing_down = _make_signal("request-tearing-down")
+got_request_exception = _make_signal("got-request-exception")
+appcontext_tearing_down = _make_signal("appcontext-tearing-down")
+appcontext_pushed = _make_signal("appcontext-pushed")
+appcontext_popped = _make_signal("appcontext-popped")
+message_flashed = _make_signal("message-flashed")

@@ -38,6 +38,8 @@ async def send_signal(lane: Lane, signal: Signal, app: Flask, **kwargs: t.Any) -
 
 def _receivers(signal: Signal, app: Flask) -> list[Stage]:
     """Give the receivers of a signal as stages that still need its keyword arguments."""
+    if signal.is_muted:
+        return []
     return [
         (functools.partial(receiver, app), colour_of(receiver))
         for receiver in signal.receivers_for(app)

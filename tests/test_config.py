@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from flask.config import Config as FlaskConfig
 
-import asyncflask.config
 from asyncflask.config import Config
 from asyncflask.config import ConfigAttribute
-from asyncflask.config import DEFAULTS
 
 DEPRECATED_DEFAULTS = {
     "ENV": "production",
@@ -281,6 +279,23 @@ def test_updating_equals_flasks_dict() -> None:
     assert ours == flasks == {"A": 1, "B": 2, "C": None, "D": 4}
 
 
+@pytest.mark.parametrize("kind", [Config, FlaskConfig])
+def test_setting_several_keys_goes_around_a_subclass_as_in_flask(kind: t.Any) -> None:
+    """As one of dynaconf has it, whose values are elsewhere."""
+
+    class Elsewhere(kind):  # type: ignore[misc]
+        def __setitem__(self, key: str, value: t.Any) -> None:
+            raise AssertionError(f"set one by one: {key}")
+
+    config = Elsewhere("/", {"A": 1})
+    config.update(B=2)
+    config.setdefault("C", 3)
+    config |= {"D": 4}
+    assert config == {"A": 1, "B": 2, "C": 3, "D": 4}
+    with pytest.raises(AssertionError, match="one by one: E"):
+        config.from_mapping(E=5)
+
+
 CHANGES: list[t.Callable[[Config], object]] = [
     lambda config: config.__setitem__("KEY", 2),
     lambda config: config.update(KEY=2),
@@ -303,51 +318,6 @@ def test_whatever_changes_it_changes_its_state(change: t.Callable[[Config], obje
     change(config)
     assert config != reference
     assert config._state is not before
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_whatever_changes_it_has_what_requests_ask_read_anew(
-    change: t.Callable[[Config], object],
-) -> None:
-    config = Config("/", {**DEFAULTS, "KEY": 1})
-    before = config._settle()
-    assert config._settings is before
-    change(config)
-    assert config._settings is None
-
-
-def test_what_was_read_while_a_value_changed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ReadMeanwhile(asyncflask.config.Settings):
-        def __init__(self, config: Config) -> None:
-            super().__init__(config)
-            config["MAX_HEADER_SIZE"] = 2
-
-    config = Config("/", dict(DEFAULTS))
-    monkeypatch.setattr("asyncflask.config.Settings", ReadMeanwhile)
-    config._settle()
-    assert config._settings is None
-
-
-def test_values_that_somebody_works_out_are_read_each_time() -> None:
-    class Limits(Config):
-        limit = 1
-
-        def __getitem__(self, key: str) -> t.Any:
-            return self.limit if key == "MAX_HEADER_SIZE" else super().__getitem__(key)
-
-    config = Limits("/", dict(DEFAULTS))
-    assert config._settle().max_header_size == 1
-    Limits.limit = 2
-    assert (config._settings, config._settle().max_header_size) == (None, 2)
-
-
-def test_a_copy_reads_its_own_values(config: Config) -> None:
-    config.update(DEFAULTS)
-    config._settle().hosts.add("example.com")
-    twin = copy.deepcopy(config)
-    twin["MAX_HEADER_SIZE"] = 1
-    assert (twin._settle().max_header_size, twin._settle().hosts) == (1, set())
-    assert config._settings is not None and config._settings.hosts == {"example.com"}
 
 
 def test_taking_a_key_out_equals_flasks_dict() -> None:

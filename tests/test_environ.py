@@ -524,3 +524,23 @@ def test_a_view_sees_the_same_on_an_asgi_and_a_wsgi_server() -> None:
         wsgi.shutdown()
         wsgi.server_close()
         thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("sent", "path"),
+    [
+        ("", "/"),
+        ("/", "/"),
+        ("a", "/a"),
+        ("/a", "/a"),
+        ("//", "/"),
+        ("//a", "/a"),
+        ("///a//", "/a//"),
+    ],
+)
+def test_a_path_begins_with_one_slash_as_in_werkzeug(sent: str, path: str) -> None:
+    scope: t.Any = {"type": "http", "method": "GET", "path": sent, "headers": []}
+    environ = EnvironBuilder().get_environ()
+    environ["PATH_INFO"] = sent
+    assert Request.from_scope(scope).path == Request(environ).path == path
+    assert WerkzeugRequest(environ).path == path

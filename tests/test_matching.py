@@ -292,7 +292,12 @@ def is_certain(world: World, sent: Sent, number: int) -> bool:
     """Whether the rule that matches is the tree's to find."""
     plain = not (sent.upgrade or world.subdomains or world.options.get("host_matching"))
     options = world.rules[number].options
-    return plain and not options.keys() & DOUBTFUL.keys()
+    # It may redirect to another rule of its endpoint, which has the values as defaults.
+    alone = not any(
+        "defaults" in other.options and other.options.get("endpoint") == options.get("endpoint")
+        for other in world.rules
+    )
+    return plain and alone and not options.keys() & DOUBTFUL.keys()
 
 
 BOTH = [RuleSpec("/<int:x0>", {"methods": ["GET"]}), RuleSpec("/<x0>", {"methods": ["POST"]})]
@@ -352,8 +357,11 @@ def test_what_is_certain_is_matched_without_werkzeug(
     add_rule(app.url_map, RuleSpec(rule, {"endpoint": "one"}), 0)
     match_by(app, source(Sent("/")))
     with mock.patch.object(StateMachineMatcher, "match", side_effect=AssertionError):
-        observed = RequestContext(app, source(Sent(path)))
-        assert match(observed) == (app.url_map._rules[0], values)
+        for scheme in ("http", "https"):
+            asking = source(Sent(path))
+            asking["scheme" if "scheme" in asking else "wsgi.url_scheme"] = scheme
+            ctx = RequestContext(app, asking)  # type: ignore[arg-type]
+            assert match(ctx) == (app.url_map._rules[0], values)
 
 
 def test_a_slash_too_many_or_missing_is_matched_without_werkzeug() -> None:
@@ -499,7 +507,7 @@ def test_what_a_map_or_matcher_was_given_is_called() -> None:
         else:
             app.url_map._matcher.match = mock.Mock(side_effect=NotFound)  # type: ignore[method-assign]
         ctx = RequestContext(app, scope_of(Sent("/a")))  # type: ignore[arg-type]
-        app.config._settle().hosts.add(b"example.com")
+        app._hosts[b"example.com"] = None
         with pytest.raises(NotFound):
             match(ctx)
 

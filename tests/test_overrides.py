@@ -17,6 +17,7 @@ from asyncflask import request
 from asyncflask import Response
 from asyncflask.ctx import AppContext
 from asyncflask.ctx import RequestContext
+from tests.kit.drive import fetch
 from tests.twins import check
 from tests.twins import COLOURS
 from tests.twins import Kit
@@ -502,3 +503,14 @@ def test_what_sync_code_calls_cannot_be_async(name: str) -> None:
     app = type("Own", (Flask,), {name: method})("app", static_folder=None)
     with pytest.raises(TypeError, match=f"Own.{name} is overridden by .*, which is async"):
         app.test_client(transport="asgi").get("/")
+
+
+@pytest.mark.anyio
+async def test_the_application_context_may_be_one_that_is_pushed_already() -> None:
+    app = Flask("app", static_folder=None)
+    shared = app.app_context()
+    app.add_url_rule("/", "index", lambda: g.setdefault("name", "shared"))
+    app.app_context = lambda: shared  # type: ignore[method-assign]
+    async with shared:
+        assert [(await fetch(app)).body for _ in range(2)] == [b"shared"] * 2
+        assert g.name == "shared"

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import starlette.responses as starlette
+from blinker import Signal
 from werkzeug.test import create_environ
 from werkzeug.test import run_wsgi_app
 
@@ -19,12 +20,16 @@ from asyncflask import redirect
 from asyncflask import request
 from asyncflask import Response
 from asyncflask import session
+from asyncflask import signals
 from asyncflask import stream_with_context
 from asyncflask.lanes import QueueFull
 from asyncflask.sessions import SecureCookieSessionInterface
+from asyncflask.signals import appcontext_popped
 from asyncflask.signals import appcontext_pushed
+from asyncflask.signals import appcontext_tearing_down
 from asyncflask.signals import request_finished
 from asyncflask.signals import request_started
+from asyncflask.signals import request_tearing_down
 from tests.kit.drive import fetch
 
 pytestmark = pytest.mark.anyio
@@ -185,17 +190,55 @@ async def test_what_a_view_allows_is_told_for_it(path: str) -> None:
         assert (answer.body, allowed) == (b"text", {""})
 
 
-@pytest.mark.parametrize("signal", [request_started, request_finished])
+SIGNALS = (
+    request_started,
+    request_finished,
+    request_tearing_down,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    appcontext_popped,
+)
+
+
+@pytest.fixture
+def nothing_heard() -> t.Iterator[None]:
+    """As in a process in which no signal ever had a receiver."""
+    before = signals.heard.copy()
+    signals.heard.clear()
+    yield
+    signals.heard.update(before)
+
+
+@pytest.mark.usefixtures("nothing_heard")
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
 async def test_who_listens_hears_of_a_view_with_nothing_around_it(signal: t.Any) -> None:
     app = make(text)
-    heard: list[str] = []
+    assert (await fetch(app)).body == b"text"
+    senders: list[object] = []
 
     def listen(sender: Flask, **kwargs: t.Any) -> None:
-        heard.append(request.path)
+        senders.append(sender)
 
     with signal.connected_to(listen, app):
         assert (await fetch(app)).body == b"text"
-    assert heard == ["/"]
+    assert senders == [app]
+
+
+@pytest.mark.usefixtures("nothing_heard")
+async def test_who_begins_to_listen_in_a_view_hears_of_its_end() -> None:
+    senders: list[object] = []
+
+    def listen(sender: Flask, **kwargs: t.Any) -> None:
+        senders.append(sender)
+
+    async def view() -> str:
+        # As whoever puts something of his own around connect() calls it.
+        Signal.connect(request_finished, listen, app)
+        return "text"
+
+    app = make(view)
+    assert (await fetch(app)).body == b"text"
+    assert senders == [app]
 
 
 async def test_a_hook_that_comes_later_ends_the_short_way() -> None:
@@ -286,3 +329,11 @@ async def test_a_request_whose_view_failed_does_not_wait_for_its_stream() -> Non
     assert (await fetch(app)).status == 400
     assert seen == ["torn down"]
     await made[0].aclose()
+
+
+@pytest.mark.parametrize("transport", ["asgi", "wsgi"])
+def test_the_configuration_may_be_a_plain_dict(transport: str) -> None:
+    app = make(text)
+    app.config = dict(app.config)  # type: ignore[assignment]
+    client = app.test_client(transport=transport)
+    assert [client.get("/").text for _ in range(2)] == ["text"] * 2

@@ -345,7 +345,7 @@ def test_any_number_of_hosts_may_be_asked_for() -> None:
     client = app.test_client(transport="asgi")
     for number in range(600):
         assert client.get("/", headers={"Host": f"host{number}.test"}).text == "one"
-    assert len(app.config._settle().hosts) < 300
+    assert len(app._hosts) < 300
     assert client.get("/", headers={"Host": "a..b"}).status_code == 400
 
 
@@ -358,6 +358,29 @@ def test_trusted_hosts_count_from_the_next_request() -> None:
     assert ask(app, headers={"Host": "good.test"}) == [(200, "one")]
     app.config["TRUSTED_HOSTS"] = None
     assert ask(app, headers={"Host": "evil.test"}) == [(200, "one")]
+
+
+def test_a_view_sees_the_trusted_hosts_each_time() -> None:
+    app = make_small_app()
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+    seen: list[object] = []
+    app.before_request(lambda: seen.append(request.trusted_hosts))
+    for _ in range(3):
+        assert ask(app) == [(200, "one")]
+    assert seen == [["localhost"]] * len(seen)
+
+
+@pytest.mark.case("A26")
+def test_a_host_that_one_adapter_has_let_pass_is_refused_by_the_others() -> None:
+    app = make_small_app()
+    scope: dict[str, t.Any] = {
+        "type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"a..b")]
+    }
+    ctx = app.request_context(scope)  # type: ignore[arg-type]
+    ctx.url_adapter = app.url_map.bind("localhost")
+    with ctx:
+        assert ctx.request.endpoint == "one"
+    assert ask(app, headers={"Host": "a..b"}) == [(400, "")]
 
 
 @pytest.mark.case("A26")

@@ -390,4 +390,25 @@ def test_signals_have_flasks_names_and_a_namespace_of_their_own() -> None:
         assert ours.name == theirs.name
         assert ours is getattr(asyncflask.signals, name)
         assert ours is not theirs
+        assert asyncflask.signals._signals.signal(name.replace("_", "-")) is ours
     assert asyncflask.signals.Namespace is flask.signals.Namespace
+
+
+@pytest.mark.parametrize("package", [flask, asyncflask], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("name", ["request_started", "request_finished", "message_flashed"])
+def test_a_signal_that_is_muted_is_not_sent(package: t.Any, name: str) -> None:
+    app = package.Flask("app", static_folder=None)
+    app.secret_key = "secret"
+    app.add_url_rule("/", "index", lambda: package.flash("message") or "text")
+    heard: Log = []
+
+    def listen(sender: t.Any, **kwargs: t.Any) -> None:
+        heard.append(sender)
+
+    signal = getattr(package, name)
+    with signal.connected_to(listen, app):
+        with signal.muted():
+            assert app.test_client().get("/").text == "text"
+        assert heard == []
+        app.test_client().get("/")
+        assert heard == [app]

@@ -200,11 +200,16 @@ def test_a_start_response_that_fails_has_the_body_closed(app: Flask) -> None:
     def start_response(*args: t.Any) -> t.Any:
         raise LookupError("the server's")
 
-    environ: dict[str, t.Any] = {}
-    setup_testing_defaults(environ)
-    with pytest.raises(LookupError, match="the server's"):
-        app(environ, start_response)
-    assert source.closed == 1
+    async def index() -> Response:
+        return Response(source)
+
+    app.add_url_rule("/async", "async", index)
+    for number, path in enumerate(("/", "/async"), 1):
+        environ: dict[str, t.Any] = {"PATH_INFO": path}
+        setup_testing_defaults(environ)
+        with pytest.raises(LookupError, match="the server's"):
+            app(environ, start_response)
+        assert source.closed == number
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

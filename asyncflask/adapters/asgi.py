@@ -10,6 +10,7 @@ import anyio
 from ..ctx import RequestContext
 from ..lanes import current_task
 from ..lanes import Driver
+from ..lanes import ENDED
 from ..lanes import io_workers
 from ..lanes import run_sync
 from ..lanes import to_loop
@@ -41,7 +42,6 @@ if t.TYPE_CHECKING:
     from .body import Body
 
 _NO_ENVIRON: t.Any = None
-_ENDED: t.Final = object()
 
 
 async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,8 +54,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     for name, value in scope.get("headers", ()):
         raw[name] = value
         size += len(name) + len(value)
-    config = app.config
-    limit = (config._settings or config._settle()).max_header_size
+    limit = app.config["MAX_HEADER_SIZE"]
     if limit is not None and size > limit:
         # Before anything else is made of them, so that it costs next to nothing.
         too_large = wire.TOO_LARGE
@@ -70,7 +69,7 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
         or b"transfer-encoding" in raw
         or request.method not in BODILESS_METHODS
     ):
-        request.body = request.new_body(config["BODY_TIMEOUT"])
+        request.body = request.new_body(app.config["BODY_TIMEOUT"])
     if app._overrides and "request_context" in app._overrides:
         ctx = app.request_context(request.environ)
     else:
@@ -84,8 +83,8 @@ async def handle_http(app: Flask, scope: Scope, receive: Receive, send: Send) ->
     try:
         coro = stages.handle(app, ctx, driver)
         # Most requests end in their first step, and so without a StopIteration being made.
-        command = driver.context.run(next, coro.__await__(), _ENDED)
-        if command is not _ENDED:
+        command = driver.context.run(next, coro.__await__(), ENDED)
+        if command is not ENDED:
             await driver.drive(coro).go_on(command)
         response: Response = ctx.response  # type: ignore[assignment]
         ctx.response = None

@@ -21,6 +21,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.exceptions import RequestTimeout
 
 from ..lanes import current_task
+from ..lanes import ENDED
 from ..lanes import go_on
 from ..lanes import outside
 
@@ -35,7 +36,6 @@ _IN_A_ROW: t.Final = 100
 """Messages that are taken in before others get their turn, if none of them has to be waited for."""
 # What came of waiting too long is told by the body, as to others who wait.
 _NOTHING: t.Final[Message] = {"type": "nothing"}
-_ENDED: t.Final = object()
 
 
 class Intake:
@@ -180,7 +180,7 @@ class Intake:
         if self._loop is None:
             # Only asyncio's servers start the next request from within receive.
             with anyio.fail_after(timeout):
-                self._note(await self._next_message(self._receive()))
+                self._note(await self._next_message(self._ask()))
         elif self._incoming is None and self.in_own_task:
             self._note(await outside(self._receive_here(timeout)))
         else:
@@ -196,11 +196,11 @@ class Intake:
         received: list[Message] = []
         try:
             steps = _receive_into(received, self._receive()).__await__()
-            command = next(steps, _ENDED)
+            command = next(steps, ENDED)
         except Exception as exc:
             rest = self._no_message(exc)
         else:
-            if command is _ENDED:
+            if command is ENDED:
                 return received[0]
             rest = self._next_message(_receive_on(received, steps, command))
         # All others who want a message wait for this one.
@@ -227,9 +227,13 @@ class Intake:
 
     async def _receive_one(self) -> None:
         try:
-            self._note(await self._next_message(self._receive()))
+            self._note(await self._next_message(self._ask()))
         finally:
             self._incoming = None
+
+    async def _ask(self) -> Message:
+        # A server's receive may raise where it is called, or give any awaitable.
+        return await self._receive()
 
     async def _next_message(self, receiving: t.Awaitable[Message]) -> Message:
         try:
@@ -300,12 +304,13 @@ class Intake:
 
 
 async def _receive_into(received: list[Message], receiving: t.Awaitable[Message]) -> None:
-    """Put a message in a list: to end with a value by hand takes a costly StopIteration."""
+    """Put a message in a list, so that :data:`ENDED` tells that it is there."""
     received.append(await receiving)
 
 
 async def _receive_on(
     received: list[Message], steps: t.Generator[t.Any, t.Any, None], command: t.Any
 ) -> Message:
+    """Go on with that, and give the message."""
     await go_on(steps, command)
     return received[0]

@@ -32,6 +32,7 @@ from .stage import call_at_once as call_at_once
 from .stage import call_on_thread as call_on_thread
 from .stage import call_to_end as call_to_end
 from .stage import cancelled_once as cancelled_once
+from .stage import ENDED as ENDED
 from .stage import go_on as go_on
 from .stage import Lane as Lane
 from .stage import outside as outside

@@ -22,6 +22,10 @@ TO_THREAD: t.Final = object()
 TO_LOOP: t.Final = object()
 PAUSE: t.Final = object()
 
+ENDED: t.Final = object()
+"""What ``next(coro.__await__(), ENDED)`` gives when a coroutine that returns nothing has ended in
+that step, without the StopIteration of ``send()``, which takes longer than all the rest."""
+
 
 class Lane(t.Protocol):
     """What a pipeline knows of its driver: on which side it is."""

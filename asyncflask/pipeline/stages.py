@@ -74,7 +74,7 @@ async def handle(
     lane: Lane,
     begin: t.Callable[[Response], None] | None = None,
 ) -> None:
-    """Take a request from its context's push to its pop, and leave the response with that.
+    """Take a request from its context's push to its pop, and leave its answer in ``ctx.response``.
 
     :param begin: called on the request's thread with the response, before the context is popped,
         unless the request is on the loop and nothing around ``wsgi_app`` could look at it then.
@@ -96,7 +96,7 @@ async def handle(
                 or (heard and request_started.receivers)
                 or lane.threaded
                 or ctx.request.scope is None
-                or (app.config._settings or app.config._settle()).cancel_on_disconnect
+                or app.config["CANCEL_ON_DISCONNECT"]
             ):
                 response = await full_dispatch(app, ctx, lane)
             else:

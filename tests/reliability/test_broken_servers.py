@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing as t
 
+import anyio
 import pytest
 
 from asyncflask import Flask
@@ -56,6 +57,9 @@ class Broken:
         self._at = at
 
     async def receive(self) -> t.Any:
+        return self.receive_at_once()
+
+    def receive_at_once(self) -> t.Any:
         # The last one comes again and again.
         message = self._received.pop(0) if len(self._received) > 1 else self._received[0]
         if isinstance(message, BaseException):
@@ -82,6 +86,7 @@ class Served:
         chunks = [letter * TOGETHER for letter in "abc"]
         self.sources = {"sync": SyncSource(*chunks), "async": Source(*chunks)}
         self.app.teardown_request(self.torn_down.append)
+        self.app.add_url_rule("/wait", view_func=self.wait, methods=["POST"])
         methods = ["GET", "POST"]
         for name in ("look", "stream"):
             for colour in ("sync", "async"):
@@ -98,6 +103,12 @@ class Served:
             "cookies": request.cookies,
             "data": request.get_data(as_text=True),
         }
+
+    async def wait(self) -> str:
+        with anyio.move_on_after(0.05):
+            await request.client_left()
+            return "left"
+        return "there"
 
     async def look_async(self) -> dict[str, t.Any]:
         await request.is_disconnected()
@@ -117,14 +128,23 @@ class Served:
         scope: dict[str, t.Any] = SCOPE,
         send_error: BaseException | None = None,
         at: int = 0,
+        at_once: bool = False,
     ) -> Broken:
         server = Broken(list(received) or [DISCONNECT], send_error, at)
+        receive: t.Any = server.receive
+        if at_once:
+            # Not a coroutine function: what it raises, it raises where it is called.
+            receive = lambda: give(server.receive_at_once())  # noqa: E731
         scope = {**scope, "path": path, "method": method}
         if method == "POST" and "headers" in scope:
             scope["headers"] = [*scope["headers"], (b"transfer-encoding", b"chunked")]
         async with asyncio.timeout(LIMIT):
-            await self.app(scope, server.receive, server.send)
+            await self.app(scope, receive, server.send)
         return server
+
+
+async def give(message: t.Any) -> t.Any:
+    return message
 
 
 @pytest.fixture
@@ -177,6 +197,22 @@ async def test_odd_messages_leave_a_body_as_it_is(
 ) -> None:
     server = await served.ask(f"/look/{colour}", *received, method="POST")
     assert server.status == 200 and f'"data":"{data}"'.encode() in server.sent[1]["body"]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        (RuntimeError("received after the end"), b"there"),
+        (OSError("gone"), b"left"),
+        (DISCONNECT, b"left"),
+    ],
+)
+async def test_a_server_that_will_not_tell_who_left_has_a_client_that_stays(
+    served: Served, last: t.Any, answer: bytes, at_once: bool
+) -> None:
+    server = await served.ask("/wait", REQUEST, last, method="POST", at_once=at_once)
+    assert (server.status, server.sent[1]["body"]) == (200, answer)
 
 
 @pytest.mark.parametrize("path", ["/stream/sync", "/stream/async"])
