@@ -400,15 +400,29 @@ def test_a_signal_that_is_muted_is_not_sent(package: t.Any, name: str) -> None:
     app = package.Flask("app", static_folder=None)
     app.secret_key = "secret"
     app.add_url_rule("/", "index", lambda: package.flash("message") or "text")
+    check_muted(getattr(package, name), app, app.test_client())
+
+
+@pytest.mark.parametrize("name", ["request_started", "request_finished", "message_flashed"])
+def test_a_signal_that_is_muted_is_not_sent_from_the_loop(app: asyncflask.Flask, name: str) -> None:
+    async def index() -> str:
+        asyncflask.flash("message")
+        return "text"
+
+    app.secret_key = "secret"
+    app.add_url_rule("/", "index", index)
+    check_muted(getattr(asyncflask, name), app, app.test_client(transport="asgi"))
+
+
+def check_muted(signal: t.Any, app: t.Any, client: t.Any) -> None:
     heard: Log = []
 
     def listen(sender: t.Any, **kwargs: t.Any) -> None:
         heard.append(sender)
 
-    signal = getattr(package, name)
     with signal.connected_to(listen, app):
         with signal.muted():
-            assert app.test_client().get("/").text == "text"
+            assert client.get("/").text == "text"
         assert heard == []
-        app.test_client().get("/")
+        client.get("/")
         assert heard == [app]

@@ -86,7 +86,7 @@ class Served:
         chunks = [letter * TOGETHER for letter in "abc"]
         self.sources = {"sync": SyncSource(*chunks), "async": Source(*chunks)}
         self.app.teardown_request(self.torn_down.append)
-        self.app.add_url_rule("/wait", view_func=self.wait, methods=["POST"])
+        self.app.add_url_rule("/wait/<where>", view_func=self.wait, methods=["POST"])
         methods = ["GET", "POST"]
         for name in ("look", "stream"):
             for colour in ("sync", "async"):
@@ -104,9 +104,12 @@ class Served:
             "data": request.get_data(as_text=True),
         }
 
-    async def wait(self) -> str:
+    async def wait(self, where: str) -> str:
         with anyio.move_on_after(0.05):
-            await request.client_left()
+            if where == "here":
+                await request.client_left()
+            else:
+                await asyncio.create_task(request.client_left())
             return "left"
         return "there"
 
@@ -199,6 +202,7 @@ async def test_odd_messages_leave_a_body_as_it_is(
     assert server.status == 200 and f'"data":"{data}"'.encode() in server.sent[1]["body"]
 
 
+@pytest.mark.parametrize("where", ["here", "task"])
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(
     ("last", "answer"),
@@ -209,9 +213,9 @@ async def test_odd_messages_leave_a_body_as_it_is(
     ],
 )
 async def test_a_server_that_will_not_tell_who_left_has_a_client_that_stays(
-    served: Served, last: t.Any, answer: bytes, at_once: bool
+    served: Served, last: t.Any, answer: bytes, at_once: bool, where: str
 ) -> None:
-    server = await served.ask("/wait", REQUEST, last, method="POST", at_once=at_once)
+    server = await served.ask(f"/wait/{where}", REQUEST, last, method="POST", at_once=at_once)
     assert (server.status, server.sent[1]["body"]) == (200, answer)
 
 
