@@ -404,7 +404,9 @@ def test_a_signal_that_is_muted_is_not_sent(package: t.Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["request_started", "request_finished", "message_flashed"])
-def test_a_signal_that_is_muted_is_not_sent_from_the_loop(app: asyncflask.Flask, name: str) -> None:
+def test_a_signal_that_is_muted_is_not_sent_from_the_loop(name: str) -> None:
+    app = asyncflask.Flask("app", static_folder=None)
+
     async def index() -> str:
         asyncflask.flash("message")
         return "text"
