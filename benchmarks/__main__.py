@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace) -> Figures:
     if "http" in options.level:
         rounds = http.QUICK_ROUNDS if quick else http.ROUNDS
         turn = http.QUICK_TURN if quick else http.TURN
-        http.measure_workloads(options.only, options.against, rounds, turn, figures)
+        http.measure_workloads(options.only, options.against, rounds, turn, figures, shared=quick)
     if "startup" in options.level:
         rounds = startup.QUICK_ROUNDS if quick else startup.ROUNDS
         startup.measure_starts(options.against, rounds, figures)

@@ -41,6 +41,8 @@ CPU = "cpu µs"
 #: How long one server is measured before it is the next one's turn, in seconds.
 TURN = 0.25
 ROUNDS = 16
+#: So many workloads take turns; a server with one application for each is up meanwhile.
+GROUP = 5
 QUICK_TURN = 0.1
 QUICK_ROUNDS = 2
 #: The client that checks every answer warms the servers up, for so many turns.
@@ -80,11 +82,33 @@ def measure_workloads(
     rounds: int,
     turn: float,
     figures: Figures,
+    shared: bool = False,
 ) -> None:
-    """Measure workloads in turns, while all servers stay up."""
+    """Measure workloads in turns.
+
+    :param shared: whether a process serves all the workloads of a framework, which starts sooner.
+    """
     server_core, client_core = two_cores()
-    with client_process(client_core) as client, contextlib.ExitStack() as stack:
-        served = start_servers(stack, workloads, contenders)
+    size = len(workloads) if shared else GROUP
+    with client_process(client_core) as client:
+        for start in range(0, len(workloads), size):
+            group = workloads[start : start + size]
+            measure_group(group, contenders, rounds, turn, figures, shared, client, server_core)
+
+
+def measure_group(
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    rounds: int,
+    turn: float,
+    figures: Figures,
+    shared: bool,
+    client: Executor,
+    server_core: int | None,
+) -> None:
+    """Measure some workloads, while all their servers stay up."""
+    with contextlib.ExitStack() as stack:
+        served = start_servers(stack, workloads, contenders, shared)
         races = []
         for workload in workloads:
             rivals = [
@@ -112,12 +136,17 @@ def start_servers(
     stack: contextlib.ExitStack,
     workloads: Sequence[Workload],
     contenders: Sequence[Contender],
+    shared: bool,
 ) -> dict[tuple[str, str], Server]:
-    """Start a server for each framework, or for each of its applications if it is gunicorn."""
+    """Start a server for each application of a framework, or for all of them.
+
+    :param shared: whether it is one for all, unless it is gunicorn.
+    """
     served: dict[tuple[str, str], Server] = {}
     for contender in contenders:
         takes = [each for each in workloads if contender in contenders_of(each, LEVEL, [contender])]
-        groups = [[each] for each in takes] if contender.server == "gunicorn" else [takes]
+        together = shared and contender.server != "gunicorn"
+        groups = [takes] if together else [[each] for each in takes]
         for group in groups:
             if group and (contender.name, group[0].app) not in served:
                 server = stack.enter_context(serve(contender, group))

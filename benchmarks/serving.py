@@ -1,7 +1,7 @@
 """Server processes, whose sockets are open before they run.
 
-Run as a program it is such a process: one for all the workloads of a framework, since starting
-one for each would take most of the time. Each workload has a server and a port of its own in it.
+Run as a program it is such a process, for one workload of a framework or for several, each of which
+has a server and a port of its own in it.
 """
 
 from __future__ import annotations
