@@ -646,11 +646,15 @@ def test_a_class_of_the_user_s_that_adds_nothing_but_data_adds_no_code() -> None
 
 
 async def test_a_scope_of_anyio_is_seen() -> None:
-    async def alone() -> tuple[bool, bool]:
+    async def alone() -> list[bool]:
         own = current_task()
         assert own is not None
-        before = is_in_scope(own)
+        seen = [is_in_scope(own)]
         with anyio.CancelScope():
-            return before, is_in_scope(own)
+            seen.append(is_in_scope(own))
+            with anyio.CancelScope(shield=True):
+                seen.append(is_in_scope(own))
+            seen.append(is_in_scope(own))
+        return [*seen, is_in_scope(own)]
 
-    assert await asyncio.create_task(alone()) == (False, True)
+    assert await asyncio.create_task(alone()) == [False, True, True, True, False]

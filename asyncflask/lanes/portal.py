@@ -164,8 +164,12 @@ def is_in_scope(task: asyncio.Task[t.Any]) -> bool:
     if backend is None:
         return False
     states = getattr(backend, "_task_states", None)
+    if states is None:
+        return True
     # Most servers have none, and to ask for one of them costs several times as much.
-    return states is None or (len(states) > 0 and task in states)
+    state = states.get(task) if len(states) else None
+    # It stays when the task has left its last scope.
+    return state is not None and getattr(state, "cancel_scope", state) is not None
 
 
 def runs_on_loop() -> bool:
