@@ -47,7 +47,7 @@ QUICK_TURN = 0.1
 QUICK_ROUNDS = 2
 #: The client that checks every answer warms the servers up, for so many turns.
 WARM_CONNECTIONS = 8
-WARM_TURNS = 0.8
+WARM_TURNS = 0.4
 #: Where one answer takes longer than this, the turns of its workload are long enough for each
 #: connection to have one, up to so many usual turns, and there are fewer rounds of it.
 SLOW = 0.01
