@@ -93,35 +93,14 @@ def measure_workloads(
     with client_process(client_core) as client:
         for start in range(0, len(workloads), size):
             group = workloads[start : start + size]
-            measure_group(group, contenders, rounds, turn, figures, shared, client, server_core)
-
-
-def measure_group(
-    workloads: Sequence[Workload],
-    contenders: Sequence[Contender],
-    rounds: int,
-    turn: float,
-    figures: Figures,
-    shared: bool,
-    client: Executor,
-    server_core: int | None,
-) -> None:
-    """Measure some workloads, while all their servers stay up."""
-    with contextlib.ExitStack() as stack:
-        served = start_servers(stack, workloads, contenders, shared)
-        races = []
-        for workload in workloads:
-            rivals = [
-                Rival(one, served[one.name, workload.app], 0, turn=turn)
-                for one in contenders_of(workload, LEVEL, contenders)
-            ]
-            races.append(prepare(workload, rivals, client))
-        for server in served.values():
-            server.pin(server_core)
-        for number in range(rounds):
-            for race in races:
-                if number % race.every == 0:
-                    measure(race.workload, race.rivals, client, number, figures)
+            with contextlib.ExitStack() as stack:
+                served = start_servers(stack, group, contenders, shared)
+                races = [prepare(each, contenders, served, turn, client) for each in group]
+                for server in served.values():
+                    server.pin(server_core)
+                for number in range(rounds):
+                    for race in races:
+                        measure(race, client, number, figures)
 
 
 @contextlib.contextmanager
@@ -154,13 +133,14 @@ def start_servers(
     return served
 
 
-def measure(
-    workload: Workload, rivals: list[Rival], client: Executor, number: int, figures: Figures
-) -> None:
-    """Measure the servers of a workload, each for a turn.
+def measure(race: Race, client: Executor, number: int, figures: Figures) -> None:
+    """Measure the servers of a workload, each for a turn, if they meet in this round.
 
     :param number: that of the round.
     """
+    workload, rivals, every = race
+    if number % every:
+        return
     # Another one begins in each round: none always runs after the same one.
     start = number % max(1, len(rivals))
     for rival in rivals[start:] + rivals[:start]:
@@ -172,17 +152,24 @@ def measure(
             figures.add(Key(LEVEL, workload.name, rival.contender.name, metric), value)
 
 
-def prepare(workload: Workload, rivals: list[Rival], client: Executor) -> Race:
+def prepare(
+    workload: Workload,
+    contenders: Sequence[Contender],
+    served: dict[tuple[str, str], Server],
+    turn: float,
+    client: Executor,
+) -> Race:
     """Warm the servers of a workload up, and see how long their turns have to be."""
-    ready, slowest, times = [], 0.0, 1
-    for rival in rivals:
+    ready: list[Rival] = []
+    slowest, times = 0.0, 1
+    for contender in contenders_of(workload, LEVEL, contenders):
+        rival = Rival(contender, served[contender.name, workload.app], 0, turn=turn)
         seconds = warm_up(workload, rival, client)
         if seconds is not None:
             ready.append(rival)
             slowest = max(slowest, seconds)
     if slowest > SLOW:
-        usual = ready[0].turn
-        times = max(1, min(LONGEST_TURN, math.ceil(slowest * workload.connections / usual)))
+        times = max(1, min(LONGEST_TURN, math.ceil(slowest * workload.connections / turn)))
     for each in ready:
         each.turn *= times
     return Race(workload, ready, times)
